@@ -1,0 +1,1 @@
+"""Multi-task learning with heterogeneous experts: progressive layered extraction."""

@@ -1,0 +1,179 @@
+"""The models that a heterogeneous PLE must beat, under the same contract."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ple_study.batch import Batch, Model, ModelSpec, Output
+from ple_study.experts.mlp import MLPSpec, ParallelMLP
+from ple_study.experts.tabular import Tabular
+from ple_study.gates.cgc import CGCLayer
+from ple_study.schema import Schema
+from ple_study.tasks.towers import TOWER, Towers
+
+TRUNK = MLPSpec(dims=(256, 128, 64), activation="silu", norm="layer", dropout=0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedBottomSpec(ModelSpec):
+    """One trunk for all tasks, one tower each (Caruana 1997)."""
+
+    trunk: MLPSpec = TRUNK
+    tower: MLPSpec = TOWER
+
+    def build(self, schema: Schema) -> "SharedBottom":
+        return SharedBottom(schema, self)
+
+
+class SharedBottom(Model):
+    """h = trunk(x); y_k = tower_k(h)"""
+
+    def __init__(self, schema: Schema, spec: SharedBottomSpec) -> None:
+        super().__init__()
+        self.tabular = Tabular.build(schema)
+        self.trunk = ParallelMLP(1, self.tabular.dim, spec.trunk)
+        self.towers = Towers(schema.tasks, self.trunk.dim, spec.tower)
+
+    def forward(self, batch: Batch) -> Output:
+        (trunk,) = self.trunk(self.tabular(batch))
+        return Output(self.towers([trunk] * len(self.towers.names)), (), (trunk,))
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.trunk.parameters())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleTaskSpec(ModelSpec):
+    """A model of its own for every task: what joint training must be compared with."""
+
+    trunk: MLPSpec = TRUNK
+    tower: MLPSpec = TOWER
+
+    def build(self, schema: Schema) -> "SingleTask":
+        return SingleTask(schema, self)
+
+
+class SingleTask(Model):
+    """One SharedBottom a task, with nothing shared, not even an embedding."""
+
+    def __init__(self, schema: Schema, spec: SingleTaskSpec) -> None:
+        super().__init__()
+        alone = SharedBottomSpec(trunk=spec.trunk, tower=spec.tower)
+        self.models = nn.ModuleList(
+            alone.build(replace(schema, tasks=(task,), transfers=()))
+            for task in schema.tasks
+        )
+
+    def forward(self, batch: Batch) -> Output:
+        outputs = [model(batch) for model in self.models]
+        logits = {k: v for output in outputs for k, v in output.logits.items()}
+        return Output(logits, (), tuple(e for output in outputs for e in output.experts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMoESpec(ModelSpec):
+    """Multi-gate mixture of experts (Ma et al., KDD 2018)."""
+
+    experts: int = 7
+    expert: MLPSpec = MLPSpec()
+    tower: MLPSpec = TOWER
+    gate_bias: bool = False
+    gate_norm: bool = False
+
+    def build(self, schema: Schema) -> "PLE":
+        return PLESpec(
+            levels=1,
+            shared=self.experts,
+            private=0,
+            expert=self.expert,
+            tower=self.tower,
+            gate_bias=self.gate_bias,
+            gate_norm=self.gate_norm,
+        ).build(schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PLESpec(ModelSpec):
+    """Progressive layered extraction (Tang et al., RecSys 2020).
+
+    ``private`` counts the experts of each task: one number for all, or one a task.
+    ``gate_bias`` and ``gate_norm`` (batch normalisation before the softmax) are not in
+    the paper; other libraries have them.
+    """
+
+    levels: int = 2
+    shared: int = 2
+    private: int | tuple[int, ...] = 1
+    expert: MLPSpec = MLPSpec()
+    tower: MLPSpec = TOWER
+    gate_bias: bool = False
+    gate_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.private, int):
+            object.__setattr__(self, "private", tuple(self.private))
+        counts = [self.private] if isinstance(self.private, int) else self.private
+        if self.levels < 1 or self.shared < 0 or min(counts, default=-1) < 0:
+            raise ValueError(
+                f"PLE needs levels >= 1 and no negative number of experts. Found "
+                f"levels={self.levels}, shared={self.shared}, private={self.private}."
+            )
+
+    def build(self, schema: Schema) -> "PLE":
+        return PLE(schema, self)
+
+
+class PLE(Model):
+    """Extraction levels, each refining one state a task and one shared, then towers."""
+
+    def __init__(self, schema: Schema, spec: PLESpec) -> None:
+        super().__init__()
+        private = spec.private
+        counts = [private] * len(schema.tasks) if isinstance(private, int) else private
+        if len(counts) != len(schema.tasks):
+            raise ValueError(
+                f"private names {len(counts)} counts for {len(schema.tasks)} tasks "
+                f"{list(schema.task_names)}."
+            )
+        self.num_tasks = len(counts)
+        self.tabular = Tabular.build(schema)
+        dim, self.levels = self.tabular.dim, nn.ModuleList()
+        for level in range(spec.levels):
+            layer = CGCLayer(
+                dim,
+                counts,
+                spec.shared,
+                spec.expert,
+                last=level == spec.levels - 1,
+                gate_bias=spec.gate_bias,
+                gate_norm=spec.gate_norm,
+            )
+            self.levels.append(layer)
+            dim = layer.dim
+        self.towers = Towers(schema.tasks, dim, spec.tower)
+
+    def forward(self, batch: Batch) -> Output:
+        state: Tensor | list[Tensor] = self.tabular(batch)
+        weights = []
+        for level in self.levels:
+            (state, gates), experts = level(state)
+            weights.append(stack_slots(gates[: self.num_tasks]))
+        return Output(
+            self.towers(state[: self.num_tasks]), tuple(weights), tuple(experts)
+        )
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The shared experts of every level: private ones and gates are each one task's."""
+        return [p for level in self.levels for p in level.shared.parameters()]
+
+
+def stack_slots(
+    weights: Sequence[Float[Tensor, "batch _"]],
+) -> Float[Tensor, "batch task slot"]:
+    """The tasks' gate weights as one tensor; where a task has fewer slots, zeros."""
+    slots = max(w.shape[1] for w in weights)
+    return torch.stack([F.pad(w, (0, slots - w.shape[1])) for w in weights], dim=1)

@@ -1,0 +1,132 @@
+"""Both ends of a model: what a batch of customers is, and what a model answers.
+
+Axes are named once, here, and mean the same everywhere:
+batch (customers), numeric and categorical (columns), time, channel, point, mode, state,
+cluster, task, expert, slot (an expert as one task's gate sees it), dim (a width).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ple_study.schema import Schema
+
+T = TypeVar("T")
+
+
+def tree_map(function: Callable[[Tensor], Tensor], value: T) -> T:
+    """Apply ``function`` to every tensor of nested batches and mappings."""
+    if isinstance(value, Tensor):
+        return function(value)  # type: ignore[return-value]
+    if isinstance(value, Mapping):
+        return {k: tree_map(function, v) for k, v in value.items()}  # type: ignore[return-value]
+    if isinstance(value, Movable):
+        parts = {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
+        return type(value)(**{k: tree_map(function, v) for k, v in parts.items()})
+    return value
+
+
+class Movable:
+    """A dataclass of tensors that moves to a device and yields rows as one."""
+
+    def to(self: T, device: Any, non_blocking: bool = False) -> T:
+        return tree_map(lambda x: x.to(device, non_blocking=non_blocking), self)
+
+    def rows(self: T, index: Int[Tensor, " row"]) -> T:
+        """The customers at ``index``, in that order."""
+        return tree_map(lambda x: x.index_select(0, index), self)
+
+
+@dataclass(frozen=True)
+class Events(Movable):
+    """One series a customer, padded at the front; ``mask`` is true where real.
+
+    A customer without this series has no true step.
+    """
+
+    values: Float[Tensor, "batch time channel"]
+    mask: Bool[Tensor, "batch time"]
+
+
+@dataclass(frozen=True)
+class Diagrams(Movable):
+    """One persistence diagram a customer: points (birth, death, homology index)."""
+
+    points: Float[Tensor, "batch point 3"]
+    mask: Bool[Tensor, "batch point"]
+
+
+@dataclass(frozen=True)
+class Batch(Movable):
+    """A batch of customers: everything that a model may look at, and no label."""
+
+    numeric: Float[Tensor, "batch numeric"]
+    categorical: Int[Tensor, "batch categorical"]
+    events: Mapping[str, Events] = field(default_factory=dict)
+    diagrams: Mapping[str, Diagrams] = field(default_factory=dict)
+    states: Float[Tensor, "batch mode state"] | None = None
+    clusters: Float[Tensor, "batch cluster"] | None = None
+    customer: Int[Tensor, " batch"] | None = None
+
+    def __len__(self) -> int:
+        return self.numeric.shape[0]
+
+
+@dataclass(frozen=True)
+class Rows(Movable):
+    """Customers and, beside them, what is known of their tasks.
+
+    ``labels[task]`` is NaN where the task was not observed for that customer;
+    ``weights[task]`` weighs its samples (one where the task is not named).
+    """
+
+    batch: Batch
+    labels: Mapping[str, Float[Tensor, " batch"]]
+    weights: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+
+class Output(NamedTuple):
+    """What a model answers.
+
+    logits: by task, ``[batch, outputs]``; probabilities are derived from them.
+    weights: the tasks' gates, one ``[batch, task, slot]`` a level; empty without gates.
+    experts: the last level's expert outputs, each ``[batch, dim]``.
+    """
+
+    logits: dict[str, Float[Tensor, "batch outputs"]]
+    weights: tuple[Float[Tensor, "batch task slot"], ...] = ()
+    experts: tuple[Float[Tensor, "batch dim"], ...] = ()
+
+
+class Model(nn.Module, ABC):
+    """Answers an Output for a Batch. No model ever sees a label."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Output: ...
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """What the model asks the loss to add, such as an acyclicity term."""
+        return torch.zeros(())
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The parameters that more than one task trains; none by default."""
+        return []
+
+
+class ModelSpec(ABC):
+    """Numbers and names that build a model for a schema. Specs are frozen dataclasses."""
+
+    @abstractmethod
+    def build(self, schema: Schema) -> Model: ...
+
+
+for _part in (Events, Diagrams, Batch):
+    torch.export.register_dataclass(_part)

@@ -1,0 +1,164 @@
+"""From a study's rows to batches: split, scale on the training rows only, draw.
+
+The rows stay whole tensors; a batch is an index into them, so no Python runs per row.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ple_study.batch import Batch, Rows
+from ple_study.schema import Schema, TaskSpec
+
+SPLITS = ("train", "val", "test")
+
+
+class Scaler(NamedTuple):
+    """Mean and deviation of the numeric columns; probabilities keep 0 and 1."""
+
+    mean: Float[Tensor, " numeric"]
+    std: Float[Tensor, " numeric"]
+
+    @classmethod
+    def fit(cls, schema: Schema, batch: Batch) -> "Scaler":
+        """Learn from these rows alone. A constant column is centred, not divided."""
+        values = batch.numeric.double()
+        std, mean = torch.std_mean(values, dim=0, correction=0)
+        fixed = torch.tensor([f.kind == "probability" for f in schema.numeric])
+        mean = mean.masked_fill(fixed, 0.0)
+        # A constant column's deviation is rounding noise, never a unit.
+        constant = std <= 1e-7 * values.abs().amax(0)
+        std = std.masked_fill(fixed | constant, 1.0)
+        return cls(mean.float(), std.float())
+
+    def __call__(self, batch: Batch) -> Batch:
+        return replace(batch, numeric=(batch.numeric - self.mean) / self.std)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A schema, its rows and their split. Raises ValueError when they disagree."""
+
+    schema: Schema
+    rows: Rows
+    split: Mapping[str, Int[Tensor, " row"]]
+
+    def __post_init__(self) -> None:
+        _check_split(self.split, len(self.rows))
+        _check_batch(self.schema, self.rows.batch)
+        for task in self.schema.tasks:
+            _check_labels(task, self.rows.labels, self.split["train"])
+
+    def part(self, name: str) -> Rows:
+        """The rows of ``train``, ``val`` or ``test``."""
+        return self.rows.rows(self.split[name])
+
+    def scaled(self) -> "Study":
+        """The same study with numeric columns scaled by the training rows."""
+        scaler = Scaler.fit(self.schema, self.part("train").batch)
+        return replace(self, rows=replace(self.rows, batch=scaler(self.rows.batch)))
+
+
+def _check_split(split: Mapping[str, Tensor], size: int) -> None:
+    if tuple(split) != SPLITS or not all(len(split[name]) for name in SPLITS):
+        found = {name: len(index) for name, index in split.items()}
+        raise ValueError(f"A split has rows for each of {SPLITS}. Found {found}.")
+    index = torch.cat([split[name] for name in SPLITS])
+    if len(index.unique()) != len(index):
+        raise ValueError("A row belongs to one part of the split. Some are in two.")
+    if index.min() < 0 or index.max() >= size:
+        raise ValueError(f"The split names rows outside 0..{size - 1}.")
+
+
+def _check_batch(schema: Schema, batch: Batch) -> None:
+    widths = (len(schema.numeric), len(schema.categorical))
+    found = (batch.numeric.shape[1], batch.categorical.shape[1])
+    if widths != found:
+        raise ValueError(
+            f"The schema has {widths} numeric and categorical columns. Found {found}."
+        )
+    finite = batch.numeric.isfinite().all(0)
+    if not finite.all():
+        bad = [f.name for f, ok in zip(schema.numeric, finite, strict=True) if not ok]
+        raise ValueError(
+            f"Numeric columns must be finite. Found NaN or infinity in {bad[:5]}."
+        )
+    for column, feature in enumerate(schema.categorical):
+        codes = batch.categorical[:, column]
+        if codes.min() < 0 or codes.max() >= feature.size:
+            raise ValueError(
+                f"Codes of {feature.name!r} must lie in 0..{feature.size - 1}. Found "
+                f"{int(codes.min())}..{int(codes.max())}."
+            )
+
+
+def _check_labels(
+    task: TaskSpec, labels: Mapping[str, Tensor], train: Tensor
+) -> None:
+    if task.name not in labels:
+        raise ValueError(f"Task {task.name!r} has no labels. Found {list(labels)}.")
+    known = labels[task.name][~labels[task.name].isnan()]
+    if labels[task.name][train].isnan().all():
+        raise ValueError(
+            f"Task {task.name!r} has no observed label among the training rows."
+        )
+    if task.kind == "regression":
+        good = known.isfinite()
+    else:
+        good = (known >= 0) & (known < max(task.classes, 2)) & (known == known.round())
+    if not good.all():
+        raise ValueError(
+            f"Labels of the {task.kind} task {task.name!r} must be "
+            f"{'finite' if task.kind == 'regression' else f'whole numbers in 0..{max(task.classes, 2) - 1}'}"
+            f", or NaN where not observed. Found {float(known[~good][0])}."
+        )
+
+
+def random_split(
+    size: int, *, seed: int, val: float = 0.2, test: float = 0.2
+) -> dict[str, Int[Tensor, " row"]]:
+    """Shuffle the rows and cut them; the shares are of all rows."""
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    cuts = [size - round(size * (val + test)), round(size * val)]
+    parts = order.tensor_split([cuts[0], cuts[0] + cuts[1]])
+    return dict(zip(SPLITS, parts, strict=True))
+
+
+class Loader:
+    """Batches of rows, shuffled by an own generator that can be saved and restored.
+
+    Iterating draws a new order each time. ``drop_last`` leaves out a short last batch.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more. Found {batch_size}.")
+        self.rows, self.batch_size = rows, batch_size
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Rows]:
+        size = len(self.rows)
+        if self.shuffle:
+            order = torch.randperm(size, generator=self.generator)
+        else:
+            order = torch.arange(size)
+        for batch in range(len(self)):
+            start = batch * self.batch_size
+            yield self.rows.rows(order[start : start + self.batch_size])

@@ -1,0 +1,48 @@
+"""The table's columns as one vector: numbers as they are, categories embedded."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ple_study.batch import Batch
+from ple_study.schema import Schema
+
+
+class Tabular(nn.Module):
+    """Categorical embeddings and numeric columns side by side.
+
+    ``sizes`` counts each column's codes. Columns with one embedding width share one
+    table, each at its own offset, so that a batch needs one look-up a width.
+    """
+
+    def __init__(self, numeric: int, sizes: Sequence[int], dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = numeric + sum(dims)
+        widths = sorted(set(dims))
+        members = [[i for i, d in enumerate(dims) if d == w] for w in widths]
+        self.tables = nn.ModuleList()
+        for group, (width, columns) in enumerate(zip(widths, members, strict=True)):
+            counts = torch.tensor([0] + [sizes[c] for c in columns]).cumsum(0)
+            self.register_buffer(f"offsets_{group}", counts[:-1], persistent=False)
+            self.register_buffer(
+                f"columns_{group}", torch.tensor(columns), persistent=False
+            )
+            table = nn.Embedding(int(counts[-1]), width)
+            nn.init.normal_(table.weight, std=width**-0.5)
+            self.tables.append(table)
+
+    @classmethod
+    def build(cls, schema: Schema) -> "Tabular":
+        sizes = [f.size for f in schema.categorical]
+        dims = [f.dim for f in schema.categorical]
+        return cls(len(schema.numeric), sizes, dims)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "batch {self.dim}"]:
+        parts = []
+        for group, table in enumerate(self.tables):
+            columns = self.get_buffer(f"columns_{group}")
+            codes = batch.categorical.index_select(1, columns)
+            parts.append(table(codes + self.get_buffer(f"offsets_{group}")).flatten(1))
+        return torch.cat([*parts, batch.numeric], dim=1) if parts else batch.numeric
