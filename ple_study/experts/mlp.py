@@ -90,14 +90,14 @@ class ParallelMLP(nn.Module):
         super().__init__()
         self.lanes, self.spec = lanes, spec
         self.dim = (dim_in, *spec.dims)[-1]
-        widths = (dim_in, *spec.dims)
+        dims = spec.dims if lanes else ()
         self.layers = nn.ModuleList(
             ParallelLinear(lanes, *pair)
-            for pair in zip(widths[:-1], widths[1:], strict=True)
+            for pair in zip((dim_in, *dims), dims, strict=False)
         )
         kind = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[spec.norm]
         self.norms = nn.ModuleList(
-            nn.ModuleList(kind(dim) for _ in range(lanes) if kind) for dim in spec.dims
+            nn.ModuleList(kind(dim) for _ in range(lanes) if kind) for dim in dims
         )
 
     def forward(self, inputs: Tensor | Lanes) -> list[Tensor]:
