@@ -16,6 +16,7 @@ from ple_study.schema import Schema
 from ple_study.tasks.towers import TOWER, Towers
 
 TRUNK = MLPSpec(dims=(256, 128, 64), activation="silu", norm="layer", dropout=0.1)
+EXPERT = MLPSpec(dims=(128, 64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,8 @@ class SingleTask(Model):
     def forward(self, batch: Batch) -> Output:
         outputs = [model(batch) for model in self.models]
         logits = {k: v for output in outputs for k, v in output.logits.items()}
-        return Output(logits, (), tuple(e for output in outputs for e in output.experts))
+        experts = tuple(e for output in outputs for e in output.experts)
+        return Output(logits, (), experts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class MMoESpec(ModelSpec):
     """Multi-gate mixture of experts (Ma et al., KDD 2018)."""
 
     experts: int = 7
-    expert: MLPSpec = MLPSpec()
+    expert: MLPSpec = EXPERT
     tower: MLPSpec = TOWER
     gate_bias: bool = False
     gate_norm: bool = False
@@ -108,7 +110,7 @@ class PLESpec(ModelSpec):
     levels: int = 2
     shared: int = 2
     private: int | tuple[int, ...] = 1
-    expert: MLPSpec = MLPSpec()
+    expert: MLPSpec = EXPERT
     tower: MLPSpec = TOWER
     gate_bias: bool = False
     gate_norm: bool = False
@@ -123,6 +125,29 @@ class PLESpec(ModelSpec):
                 f"levels={self.levels}, shared={self.shared}, private={self.private}."
             )
 
+    def counts(self, schema: Schema) -> tuple[int, ...]:
+        """The number of private experts of each task of this schema.
+
+        Raises ValueError when there is not one count a task, or when a task would hear
+        no expert at all.
+        """
+        names = schema.task_names
+        counts = self.private
+        if isinstance(counts, int):
+            counts = (counts,) * len(names)
+        if len(counts) != len(names):
+            raise ValueError(
+                f"private must be one number, or one a task. Found {len(counts)} "
+                f"counts {counts} for {len(names)} tasks {list(names)}."
+            )
+        if not self.shared and not all(counts):
+            deaf = [n for n, count in zip(names, counts, strict=True) if not count]
+            raise ValueError(
+                f"Without shared experts every task needs a private one. Found none "
+                f"for {deaf}."
+            )
+        return tuple(counts)
+
     def build(self, schema: Schema) -> "PLE":
         return PLE(schema, self)
 
@@ -132,13 +157,7 @@ class PLE(Model):
 
     def __init__(self, schema: Schema, spec: PLESpec) -> None:
         super().__init__()
-        private = spec.private
-        counts = [private] * len(schema.tasks) if isinstance(private, int) else private
-        if len(counts) != len(schema.tasks):
-            raise ValueError(
-                f"private names {len(counts)} counts for {len(schema.tasks)} tasks "
-                f"{list(schema.task_names)}."
-            )
+        counts = spec.counts(schema)
         self.num_tasks = len(counts)
         self.tabular = Tabular.build(schema)
         dim, self.levels = self.tabular.dim, nn.ModuleList()
@@ -167,8 +186,9 @@ class PLE(Model):
         )
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The shared experts of every level: private ones and gates are each one task's."""
-        return [p for level in self.levels for p in level.shared.parameters()]
+        """The shared experts of every level; the rest of a level serves one task."""
+        shared = [level.get_submodule("shared") for level in self.levels]
+        return [p for experts in shared for p in experts.parameters()]
 
 
 def stack_slots(

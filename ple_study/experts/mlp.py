@@ -57,7 +57,8 @@ class ParallelLinear(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = None
         if bias:
-            self.bias = nn.Parameter(torch.empty(lanes, dim_out).uniform_(-bound, bound))
+            start = torch.empty(lanes, dim_out).uniform_(-bound, bound)
+            self.bias = nn.Parameter(start)
 
     def forward(self, inputs: Tensor | Lanes) -> list[Tensor]:
         lanes, dim_out, _ = self.weight.shape
@@ -65,12 +66,13 @@ class ParallelLinear(nn.Module):
         if isinstance(inputs, Tensor) and together:
             bias = None if self.bias is None else self.bias.flatten()
             wide = F.linear(inputs, self.weight.flatten(0, 1), bias)
-            return list(wide.split(dim_out, dim=1))
+            return list(torch.split(wide, dim_out, dim=1))
         if isinstance(inputs, Tensor):
             inputs = [inputs] * lanes
         if self.weight.is_cuda:
             out = torch.stack(list(inputs)) @ self.weight.mT
-            return list((out if self.bias is None else out + self.bias[:, None]).unbind())
+            out = out if self.bias is None else out + self.bias[:, None]
+            return list(out.unbind())
         biases = [None] * lanes if self.bias is None else self.bias.unbind()
         return list(map(F.linear, inputs, self.weight.unbind(), biases))
 
@@ -95,20 +97,19 @@ class ParallelMLP(nn.Module):
             ParallelLinear(lanes, *pair)
             for pair in zip((dim_in, *dims), dims, strict=False)
         )
-        kind = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[spec.norm]
+        norm = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
         self.norms = nn.ModuleList(
-            nn.ModuleList(kind(dim) for _ in range(lanes) if kind) for dim in dims
+            nn.ModuleList(norm[spec.norm](dim) for _ in range(lanes)) for dim in dims
         )
 
     def forward(self, inputs: Tensor | Lanes) -> list[Tensor]:
         if not self.lanes:
             return []
         for layer, norms in zip(self.layers, self.norms, strict=True):
-            inputs = layer(inputs)
-            inputs = [norm(x) for norm, x in zip(norms, inputs, strict=True)] if len(norms) else inputs
-            inputs = [self._activate(x) for x in inputs]
+            lanes = zip(norms.children(), layer(inputs), strict=True)
+            inputs = [self._activate(norm(x)) for norm, x in lanes]
         return [inputs] * self.lanes if isinstance(inputs, Tensor) else list(inputs)
 
     def _activate(self, x: Tensor) -> Tensor:
         function = F.relu if self.spec.activation == "relu" else F.silu
-        return F.dropout(function(x, inplace=True), self.spec.dropout, self.training)
+        return F.dropout(function(x), self.spec.dropout, self.training)

@@ -62,7 +62,7 @@ class Gate(nn.Module):
         if isinstance(inputs, Tensor):
             wide = self.linear(inputs)
         else:
-            weights = self.linear.weight.split(self.counts)
+            weights = torch.split(self.linear.weight, self.counts)
             wide = torch.cat(list(map(F.linear, inputs, weights)), dim=1)
             wide = wide if self.linear.bias is None else wide + self.linear.bias
         wide = wide if self.norm is None else self.norm(wide)

@@ -13,9 +13,9 @@ TOWER = MLPSpec(dims=(64, 32), activation="silu", norm="layer", dropout=0.2)
 
 
 class Similarity(nn.Module):
-    """Scores of a contrastive task: cosine to a learned key a class, over a temperature.
+    """Scores of a contrastive task: the cosine to each class's learned key.
 
-    With cross-entropy on these scores the loss is InfoNCE with every class as a key
+    The cosine is divided by ``temperature``. With cross-entropy on these scores the loss is InfoNCE with every class as a key
     (van den Oord et al. 2018, equation 4).
     """
 
