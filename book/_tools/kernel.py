@@ -1,0 +1,25 @@
+"""The one environment in which notebooks run, when they are stored and when checked.
+
+Sums of floats depend on the number of threads and on the vector width of the CPU.
+Both are fixed here, so that a stored digit is the same on every x86 machine.
+"""
+
+import os
+
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_CBWR": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "PYTHONHASHSEED": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+CELL_SECONDS = 120
+NOTEBOOK_SECONDS = 240
+
+
+def prepare(**more: str) -> None:
+    """Set the environment that every kernel started from here inherits."""
+    os.environ.update(ENVIRONMENT | more)

@@ -1,0 +1,15 @@
+"""What every test shares."""
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Switch jaxtyping's checks off while a test marked `plain` runs."""
+    plain = request.node.get_closest_marker("plain") is not None
+    jaxtyping.config.update("jaxtyping_disable", plain)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
