@@ -1,0 +1,58 @@
+# Each command makes the environment it needs, in .venv. `make` alone lists them.
+SHELL := bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help book test style unit notebooks site lab bench refresh clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+SITE := tests/book/test_html.py tests/book/test_browser.py
+
+export PLE_STUDY_DEVICE ?= auto
+ifneq ($(wildcard ../shared/data/.),)
+export PLE_STUDY_DATA ?= $(abspath ../shared/data)
+endif
+export TIMEFORMAT = == $@: %1lR
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+book: $(INSTALLED) ## build the book: open book/_build/html/index.html
+	rm -rf book/_build
+	time $(BIN)/jupyter-book build . --path-output book -q -W --keep-going -n
+
+test: style unit notebooks book site ## check everything, part by part
+
+style: $(INSTALLED) ## check layout, lint and types
+	time { $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy; }
+
+unit: export OMP_NUM_THREADS = 1
+unit: $(INSTALLED) ## test the library and the rules of the notebooks
+	time $(PYTEST) $(addprefix --ignore=,$(SITE))
+
+notebooks: $(INSTALLED) ## run every notebook again and compare what it shows
+	time $(PYTEST) -p tests.book.gate --nbval --nbval-current-env \
+	  --nbval-cell-timeout 120 book
+
+site: $(INSTALLED) ## test the built book, also in a browser
+	time $(PYTEST) $(SITE)
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab book
+
+bench: $(INSTALLED) ## measure this library against its peers
+	$(BIN)/python -m benchmarks
+
+refresh: $(INSTALLED) ## store new outputs, of all notebooks or of NB=book/x.ipynb
+	$(BIN)/python -m book._tools.refresh $(NB)
+
+clean: ## remove what the other commands made, but for the environment
+	rm -rf book/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(INSTALLED): requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --requirement requirements.txt
+	$(BIN)/pip install --no-deps --editable .
+	touch $@
