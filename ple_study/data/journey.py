@@ -1,0 +1,114 @@
+"""Real households as a study: six four-weekly snapshots, sixteen tasks, split by time.
+
+A snapshot is a cut-off day: the 180 days before it are the input, the 28 days after it
+(56 for slow tasks) hold the labels, and every household with a purchase in the 180 days
+is a row. A month is four weeks, and all cut-offs fall on the same weekday (Monday), so
+that each window holds each weekday equally often.
+
+====== ============ ===================== ========================
+part   cut-off day  28-day labels end on  56-day labels end on
+====== ============ ===================== ========================
+train  197, 225     225, 253              253, (281, not observed)
+val    253, 281     281, 309              309, (337, not observed)
+test   309, 337     337, 365              365, (393, after the year)
+====== ============ ===================== ========================
+
+The gap: a label counts as observed only when its window has ended by the first cut-off of
+the next part. So no training label overlaps a day that a validation or test label looks
+at, and all that training and model choice need was known on the first test day. The price
+is that slow tasks have one snapshot a part. Households are the same in all parts; the past
+of a test row reaches back over training days, as it does in use.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ple_study.batch import Batch, Rows
+from ple_study.data.columns import encode, known_values
+from ple_study.data.journey_events import events, sequences, stack
+from ple_study.data.journey_features import MONTH
+from ple_study.data.journey_habits import PERSON, PROBABILITY, categories, numeric
+from ple_study.data.journey_snapshots import Snapshot, label_values, snapshots
+from ple_study.data.journey_tables import Purchases, read
+from ple_study.data.journey_tasks import LABELS, TRANSFERS
+from ple_study.data.loader import SPLITS, Study
+from ple_study.schema import Feature, Schema
+
+
+def journey(
+    *, purchases: Purchases | None = None, every: int = MONTH, seed: int = 0
+) -> Study:
+    """The study of real households: about 14,400 rows, 280 columns, two series.
+
+    ``every`` is the number of days between training cut-offs: 28, or 14 or 7 for more
+    rows from the same days. ``seed`` deals the households with a survey to the parts.
+    ``Batch.customer`` is the household's code in ``purchases.names["household"]``.
+    """
+    shots = snapshots(purchases if purchases is not None else read(), every)
+    features, batch = _inputs(shots)
+    schema = Schema(
+        features=features,
+        tasks=tuple(label.spec for label in LABELS),
+        sequences=sequences(shots[0].vocabulary),
+        transfers=TRANSFERS,
+    )
+    labels = {}
+    for label in LABELS:
+        values = label_values(label, shots, seed).scaled
+        labels[label.spec.name] = torch.from_numpy(values).float()
+    return Study(schema, Rows(batch, labels), _split(shots))
+
+
+def _split(shots: list[Snapshot]) -> dict[str, Tensor]:
+    part = np.repeat([shot.part for shot in shots], [len(shot) for shot in shots])
+    return {name: torch.from_numpy(np.flatnonzero(part == name)) for name in SPLITS}
+
+
+def _inputs(shots: list[Snapshot]) -> tuple[tuple[Feature, ...], Batch]:
+    blocks = [numeric(shot.past, shot.vocabulary) for shot in shots]
+    numbers = tuple(
+        Feature(
+            name=name,
+            kind="probability" if group in PROBABILITY else "numeric",
+            group=group,
+        )
+        for group, columns in blocks[0].items()
+        for name in columns
+    )
+    values = [
+        np.stack([c for columns in block.values() for c in columns.values()], axis=1)
+        for block in blocks
+    ]
+    texts = [categories(shot.past).iloc[shot.households] for shot in shots]
+    coded, codes = _coded(texts, [shot.part == "train" for shot in shots])
+    rows = [v[shot.households] for v, shot in zip(values, shots, strict=True)]
+    series = [events(s.past, s.vocabulary, s.households) for s in shots]
+    households = np.concatenate([shot.households for shot in shots])
+    batch = Batch(
+        numeric=torch.from_numpy(np.concatenate(rows)).float(),
+        categorical=codes,
+        events=stack(series),
+        customer=torch.from_numpy(households),
+    )
+    return numbers + coded, batch
+
+
+def _coded(
+    texts: list[pd.DataFrame], train: list[bool]
+) -> tuple[tuple[Feature, ...], Tensor]:
+    """Code text by the values seen in training; 0 where not among them."""
+    seen = pd.concat([text for text, fit in zip(texts, train, strict=True) if fit])
+    frame = pd.concat(texts)
+    features = tuple(
+        Feature(
+            name=str(name),
+            kind="categorical",
+            group="person" if name in PERSON else "habit",
+            vocabulary=known_values(seen[name]),
+        )
+        for name in frame.columns
+    )
+    codes = [encode(frame[f.name], f) for f in features]
+    return features, torch.stack(codes, dim=1)

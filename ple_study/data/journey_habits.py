@@ -1,0 +1,162 @@
+"""Columns on coupons, stores and brands, and the categorical ones (see features)."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ple_study.data.journey_features import (
+    MONTH,
+    Block,
+    Columns,
+    Vocabulary,
+    category,
+    department_share,
+    entropy,
+    gaps,
+    part_of_week,
+    rfm,
+    share,
+    trend,
+    week_share,
+)
+from ple_study.data.journey_tables import Codes, Window, total
+
+__all__ = ["BLOCKS", "PROBABILITY", "Block", "categories", "gaps", "home_store"]
+PERSON = (
+    "income",
+    "home_ownership",
+    "marital_status",
+    "household_size",
+    "household_comp",
+    "kids_count",
+)
+
+
+def coupon(past: Window, _: Vocabulary) -> Columns:
+    """Coupons and discounts used, campaigns received and coupons handed in."""
+    out = {}
+    for days in (MONTH, 91, 180):
+        recent = past.last(days)
+        sales, discount = recent.lines_sum("sales"), recent.lines_sum("discount")
+        used = recent.baskets[recent.baskets["coupon"] > 0]
+        out[f"coupon_money_{days}d"] = np.log1p(recent.lines_sum("coupon"))
+        out[f"coupon_baskets_{days}d"] = share(
+            total(used, past.size), recent.baskets_sum()
+        )
+        out[f"discount_{days}d"] = np.log1p(discount)
+        out[f"discount_share_{days}d"] = share(discount, sales + discount)
+        bought = recent.lines[recent.lines["discount"] > 0]
+        out[f"discount_lines_{days}d"] = share(
+            total(bought, past.size), recent.lines_sum()
+        )
+        redeemed = past.purchases.redemptions
+        redeemed = redeemed[redeemed["day"].between(past.stop - days, past.stop - 1)]
+        out[f"redeemed_{days}d"] = np.log1p(total(redeemed, past.size))
+    return out | campaigns(past)
+
+
+def campaigns(past: Window) -> Columns:
+    """Campaigns that had begun before the cut-off; their planned end is then known."""
+    mailed = past.purchases.mailings
+    mailed = mailed[mailed["day"] < past.stop]
+    running = mailed[mailed["end"] >= past.stop]
+    out = {}
+    for kind, name in enumerate("ABC"):
+        for what, frame in (("received", mailed), ("running", running)):
+            chosen = frame[frame["kind"] == kind]
+            out[f"campaigns_{what}_{name}"] = np.log1p(total(chosen, past.size))
+    left = np.zeros(past.size)
+    np.maximum.at(left, running["household"], running["end"] - past.stop + 1.0)
+    return out | {"campaign_days_left": np.log1p(left)}
+
+
+def home_store(past: Window) -> Codes:
+    """Code of the store with the most baskets, the smallest code first; -1 if none."""
+    num = len(past.purchases.names["store"])
+    counts = total(
+        past.baskets, past.size, key=past.baskets["store"].to_numpy(), num=num
+    )
+    return np.where(counts.any(1), counts.argmax(1), -1)
+
+
+def store(past: Window, _: Vocabulary) -> Columns:
+    """How many stores, how loyal, and how the favourite is doing of late."""
+    num = len(past.purchases.names["store"])
+    home = home_store(past)
+    out = {}
+    for days in (MONTH, 91, 180):
+        recent = past.last(days)
+        frame = recent.baskets
+        counts = total(frame, past.size, key=frame["store"].to_numpy(), num=num)
+        at_home = counts[np.arange(past.size), home]
+        out[f"stores_{days}d"] = np.log1p((counts > 0).sum(1))
+        out[f"store_entropy_{days}d"] = entropy(counts)
+        out[f"home_share_{days}d"] = share(at_home, counts.sum(1))
+        out[f"home_baskets_{days}d"] = np.log1p(at_home)
+        local = frame[frame["store"].to_numpy() == home[frame["household"]]]
+        dollars = share(total(local, past.size, "sales"), recent.baskets_sum("sales"))
+        out[f"home_spend_share_{days}d"] = dollars
+    return out
+
+
+def brand(past: Window, vocabulary: Vocabulary) -> Columns:
+    """Makers and products: dollars, variety, loyalty to products, own brand of the shop."""
+    out = {}
+    place = vocabulary.place("manufacturer", 24)[past.lines["manufacturer"]]
+    sums = np.log1p(total(past.lines, past.size, "sales", place, 24))
+    for column, name in enumerate(vocabulary.names("manufacturer", 24)):
+        out[f"maker:{name}"] = sums[:, column]
+    for days in (MONTH, 91, 180):
+        recent = past.last(days)
+        out[f"private_{days}d"] = share(recent.lines_sum("private"), recent.lines_sum())
+        for key in ("product", "manufacturer"):
+            pair = recent.lines[["household", key]].drop_duplicates()
+            distinct = total(pair, past.size)
+            out[f"{key}s_{days}d"] = np.log1p(distinct)
+            out[f"{key}_variety_{days}d"] = share(distinct, recent.lines_sum())
+    return out
+
+
+BLOCKS: dict[str, Block] = {
+    "rfm": rfm,
+    "category": category,
+    "department_share": department_share,
+    "time": week_share,
+    "trend": trend,
+    "coupon": coupon,
+    "store": store,
+    "brand": brand,
+}
+PROBABILITY = ("department_share", "time")  # blocks whose rows sum to one
+
+
+def numeric(past: Window, vocabulary: Vocabulary) -> dict[str, Columns]:
+    """Every numeric column by group, each ``[households]``."""
+    return {group: block(past, vocabulary) for group, block in BLOCKS.items()}
+
+
+def categories(past: Window) -> pd.DataFrame:
+    """Text columns, one row a household: who it is (NaN where not known), and habits.
+
+    The home store, the last store, the usual part of the week, the department and the
+    maker of the most dollars. Age is a task and no column here.
+    """
+    baskets, lines, names = past.baskets, past.lines, past.purchases.names
+    last = np.full(past.size, -1)
+    last[baskets["household"]] = baskets["store"]
+    cell = part_of_week(baskets["day"].to_numpy(), baskets["hour"].to_numpy())
+    cells = total(baskets, past.size, key=cell, num=28)
+    out = past.purchases.demographics[list(PERSON)].copy()
+    out["home_store"] = _named(names["store"], home_store(past))
+    out["last_store"] = _named(names["store"], last)
+    out["usual_time"] = np.where(cells.any(1), cells.argmax(1), -1)
+    for key in ("department", "category"):
+        num = len(names[key])
+        sums = total(lines, past.size, "sales", lines[key].to_numpy(), num)
+        best = np.where(sums.any(1), sums.argmax(1), -1)
+        out[f"top_{key}"] = _named(names[key], best)
+    return out
+
+
+def _named(names: npt.NDArray[np.object_], code: Codes) -> npt.NDArray[np.object_]:
+    return np.append(names.astype(str).astype(object), None)[code]

@@ -1,0 +1,102 @@
+"""Which households are rows at which cut-off, and what is known of them afterwards."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ple_study.data.journey_features import MONTH, Vocabulary
+from ple_study.data.journey_labels import Label, View
+from ple_study.data.journey_tables import Array, Codes, Purchases, Window
+
+PAST = 180  # days
+FIRST = {"train": 197, "val": 253, "test": 309}  # first cut-off day of each part
+END = {"train": 253, "val": 309, "test": 365}  # its labels are known by then
+SHARES = (0.6, 0.8)  # of the households with a survey: up to train, up to val
+
+
+class Snapshot(NamedTuple):
+    """The households that bought in the 180 days before a cut-off day."""
+
+    part: str
+    cutoff: int
+    households: Codes
+    past: Window
+    vocabulary: Vocabulary
+
+    def __len__(self) -> int:
+        return len(self.households)
+
+
+class Values(NamedTuple):
+    """A task's labels over all rows: in their unit, and as trained on.
+
+    scaled = (raw - mean) / std, with mean 0 and std 1 for classes.
+    """
+
+    raw: Array
+    scaled: Array
+    mean: float
+    std: float
+
+
+def snapshots(purchases: Purchases, every: int = MONTH) -> list[Snapshot]:
+    """All cut-offs in order of time; training ones ``every`` so many days."""
+    if every not in (7, 14, 28):
+        raise ValueError(
+            f"every must be 7, 14 or 28 days, so that all cut-offs fall on one weekday. "
+            f"Found {every}."
+        )
+    vocabulary = Vocabulary.fit(purchases, END["train"])
+    days = [
+        (part, day)
+        for part, first in FIRST.items()
+        for day in range(first, END[part], every if part == "train" else MONTH)
+        if day + MONTH <= END[part]
+    ]
+    return [_snapshot(part, day, purchases, vocabulary) for part, day in days]
+
+
+def _snapshot(
+    part: str, day: int, purchases: Purchases, vocabulary: Vocabulary
+) -> Snapshot:
+    past = Window(purchases, day - PAST, day)
+    return Snapshot(part, day, np.flatnonzero(past.baskets_sum()), past, vocabulary)
+
+
+def label_values(label: Label, shots: list[Snapshot], seed: int) -> Values:
+    """One label over all rows; NaN where not observed in time (see ``journey``)."""
+    raw = np.concatenate([_raw(label, shot) for shot in shots])
+    part = np.repeat([shot.part for shot in shots], [len(shot) for shot in shots])
+    if not label.horizon:
+        household = np.concatenate([shot.households for shot in shots])
+        raw[_dealt(household, raw, seed) != part] = np.nan
+    train = raw[part == "train"]
+    if label.buckets:
+        inner = np.linspace(0, 1, label.buckets + 1)[1:-1]
+        edges = np.nanquantile(train, inner)
+        raw = np.where(np.isnan(raw), np.nan, np.searchsorted(edges, raw, side="right"))
+        train = raw[part == "train"]
+    mean, std = 0.0, 1.0
+    if label.spec.kind == "regression":
+        mean, std = float(np.nanmean(train)), float(np.nanstd(train))
+    return Values(raw, (raw - mean) / std, mean, std)
+
+
+def _raw(label: Label, shot: Snapshot) -> Array:
+    if shot.cutoff + label.horizon > END[shot.part]:
+        return np.full(len(shot), np.nan)
+    after = Window(shot.past.purchases, shot.cutoff, shot.cutoff + label.horizon)
+    return label.raw(View(shot.past, after, shot.vocabulary))[shot.households]
+
+
+def _dealt(household: Codes, raw: Array, seed: int) -> npt.NDArray[np.str_]:
+    """The part in which each household's survey is shown."""
+    known = np.unique(household[~np.isnan(raw)])
+    order = np.random.default_rng(seed).permutation(known)
+    place = np.full(household.max() + 1, len(order))
+    place[order] = np.arange(len(order))
+    cuts = [round(len(order) * share) for share in SHARES]
+    return np.array(["train", "val", "test"])[
+        np.searchsorted(cuts, place[household], side="right")
+    ]

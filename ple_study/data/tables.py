@@ -1,0 +1,204 @@
+"""Any table of one's own, a data frame or Parquet, and a schema: a study.
+
+    split = random_split(len(frame), seed=0)
+    schema = infer_schema(frame, tasks={"bought": "binary"}, train=split["train"])
+    study = from_frame(frame, schema, split=split).scaled()
+
+A label column has the name of its task; a missing label means not observed. A value that
+a vocabulary does not know, or a missing one, has code 0. Nothing else is filled, and no
+row is dropped: what does not fit the schema raises ValueError.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import torch
+from jaxtyping import Int
+from pandas.api import types
+from torch import Tensor
+
+from ple_study.batch import Batch, Rows
+from ple_study.data.columns import (
+    check_names,
+    check_past,
+    encode,
+    features,
+    known_values,
+    labels,
+    numbers,
+)
+from ple_study.data.loader import SPLITS, Study, random_split
+from ple_study.schema import Feature, Schema, TaskSpec
+
+Split = Mapping[str, Int[Tensor, " row"]]
+
+
+def infer_schema(
+    frame: pd.DataFrame,
+    *,
+    tasks: Mapping[str, str] | Sequence[TaskSpec],
+    train: Int[Tensor, " row"],
+    ignore: Sequence[str] = (),
+) -> Schema:
+    """A schema for a frame: numbers are numeric columns, all else is categorical.
+
+    ``tasks`` maps a label column to its kind, or lists the specs; ``ignore`` names
+    columns that are neither feature nor label, such as an id or a date. Vocabularies, and
+    the number of classes where only a kind is given, come from the ``train`` rows.
+    """
+    names = list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
+    check_names(frame.columns, [*names, *ignore])
+    seen = frame.iloc[train.numpy()]
+    if isinstance(tasks, Mapping):
+        specs = [_infer_task(seen[name], kind) for name, kind in tasks.items()]
+    else:
+        specs = list(tasks)
+    rest = [name for name in frame.columns if name not in {*names, *ignore}]
+    found = tuple(_infer_feature(seen[name]) for name in rest)
+    return Schema(features=found, tasks=tuple(specs))
+
+
+def _infer_task(seen: pd.Series, kind: str) -> TaskSpec:
+    classes = 1
+    if kind in ("multiclass", "contrastive"):
+        known = numbers(seen, torch.float64).nan_to_num(0.0)
+        classes = max(int(known.max()) + 1, 2)
+    return TaskSpec(name=str(seen.name), kind=kind, classes=classes)  # type: ignore[arg-type]
+
+
+def _infer_feature(seen: pd.Series) -> Feature:
+    name = str(seen.name)
+    if types.is_datetime64_any_dtype(seen):
+        raise ValueError(
+            f"A column must hold numbers or categories. Found dates in {name!r}: make "
+            "them numbers of days, or name the column in ignore."
+        )
+    if types.is_numeric_dtype(seen) and not types.is_bool_dtype(seen):
+        return Feature(name=name)
+    values = known_values(seen)
+    if not values:
+        raise ValueError(f"Column {name!r} needs a value in training. Found none.")
+    return Feature(name=name, kind="categorical", vocabulary=values)
+
+
+def time_split(
+    column: pd.Series, *, val: object, test: object, cutoff: object
+) -> dict[str, Int[Tensor, " row"]]:
+    """Training rows before ``val``, validation before ``test``, test up to ``cutoff``.
+
+    Raises ValueError when a row lies after the cut-off.
+    """
+    check_past(column, cutoff)
+    part = (column >= val).to_numpy(np.int64) + (column >= test).to_numpy(np.int64)
+    return {
+        name: torch.from_numpy(np.flatnonzero(part == place))
+        for place, name in enumerate(SPLITS)
+    }
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    schema: Schema,
+    *,
+    split: Split | None = None,
+    weights: Mapping[str, str] | None = None,
+    customer: str = "",
+    seed: int = 0,
+) -> Study:
+    """A study of a frame's rows, in their order.
+
+    ``split`` names the rows of each part (60, 20, 20 % at random by ``seed`` without
+    one); ``weights`` maps a task to the column of its sample weights; ``customer`` names
+    a column of whole numbers that becomes ``Batch.customer``.
+    """
+    rows = _join([_rows(frame, schema, weights or {}, customer)])
+    return Study(schema, rows, split or random_split(len(rows), seed=seed))
+
+
+def from_parquet(
+    path: str | Path,
+    schema: Schema,
+    *,
+    split: Split | None = None,
+    weights: Mapping[str, str] | None = None,
+    customer: str = "",
+    seed: int = 0,
+) -> Study:
+    """A study of a Parquet file, or of a folder of them in order of name.
+
+    As ``from_frame``, but only the columns that are needed are read, piece by piece, so
+    that the table as a whole never lies in memory: only its tensors do.
+    """
+    wanted = _wanted(schema, weights or {}, customer)
+    pieces = _pieces(Path(path), wanted)
+    rows = _join([_rows(p, schema, weights or {}, customer) for p in pieces])
+    return Study(schema, rows, split or random_split(len(rows), seed=seed))
+
+
+def _wanted(schema: Schema, weights: Mapping[str, str], customer: str) -> list[str]:
+    unknown = sorted(set(weights) - set(schema.task_names))
+    if unknown:
+        raise ValueError(
+            f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
+        )
+    names = [*(f.name for f in schema.features), *schema.task_names, *weights.values()]
+    return list(dict.fromkeys([*names, customer] if customer else names))
+
+
+def _pieces(path: Path, wanted: list[str]) -> Iterator[pd.DataFrame]:
+    """A file's rows in pieces. Raises ValueError when it cannot be read."""
+    try:
+        table = ds.dataset(path, format="parquet")
+        check_names(table.schema.names, wanted)
+        start = 0
+        for piece in table.to_batches(columns=wanted):
+            frame = piece.to_pandas()
+            frame.index += start
+            start += len(frame)
+            if len(frame):
+                yield frame
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} must be a Parquet file or a folder of them. Found: {error}"
+        ) from error
+
+
+def _rows(
+    frame: pd.DataFrame, schema: Schema, weights: Mapping[str, str], customer: str
+) -> Rows:
+    check_names(frame.columns, _wanted(schema, weights, customer))
+    numeric = [features(frame[f.name], f) for f in schema.numeric]
+    coded = [encode(frame[f.name], f) for f in schema.categorical]
+    size = len(frame)
+    batch = Batch(
+        numeric=_columns(numeric, size, torch.float32),
+        categorical=_columns(coded, size, torch.int64),
+        customer=numbers(frame[customer], torch.int64) if customer else None,
+    )
+    known = {task.name: labels(frame[task.name], task) for task in schema.tasks}
+    weighed = {task: numbers(frame[c], torch.float32) for task, c in weights.items()}
+    return Rows(batch, known, weighed)
+
+
+def _columns(columns: list[Tensor], size: int, dtype: torch.dtype) -> Tensor:
+    return torch.stack(columns, dim=1) if columns else torch.zeros(size, 0, dtype=dtype)
+
+
+def _join(parts: Iterable[Rows]) -> Rows:
+    rows = list(parts)
+    if not sum(len(part) for part in rows):
+        raise ValueError("A table needs at least one row. Found none.")
+    batches = [part.batch for part in rows]
+    customers = [b.customer for b in batches if b.customer is not None]
+    batch = Batch(
+        numeric=torch.cat([b.numeric for b in batches]),
+        categorical=torch.cat([b.categorical for b in batches]),
+        customer=torch.cat(customers) if customers else None,
+    )
+    known = {k: torch.cat([part.labels[k] for part in rows]) for k in rows[0].labels}
+    weights = {k: torch.cat([part.weights[k] for part in rows]) for k in rows[0].weights}
+    return Rows(batch, known, weights)
