@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 FeatureKind = Literal["numeric", "probability", "categorical"]
 TaskKind = Literal["binary", "multiclass", "regression", "contrastive"]
+Loss = Literal["default", "huber", "in_batch"]
 Value = str | int | bool
 
 
@@ -85,6 +86,10 @@ class TaskSpec:
     ``classes`` counts the classes of a multiclass task, or the keys (brands, items) of
     a contrastive one; ``dim`` is the width in which a contrastive task compares.
     ``weight`` multiplies the task's loss.
+
+    ``loss`` names another loss than the kind's own: ``huber`` (delta 1) for a regression
+    instead of the squared error, ``in_batch`` for a contrastive task whose keys are only
+    those that the batch holds.
     """
 
     name: str
@@ -93,9 +98,13 @@ class TaskSpec:
     dim: int = 128
     group: str = "all"
     weight: float = 1.0
+    loss: Loss = "default"
 
     def __post_init__(self) -> None:
         _one_of(f"Kind of task {self.name!r}", self.kind, get_args(TaskKind))
+        other = {"regression": ("huber",), "contrastive": ("in_batch",)}
+        losses = ("default", *other.get(self.kind, ()))
+        _one_of(f"Loss of the {self.kind} task {self.name!r}", self.loss, losses)
         if (self.kind in ("multiclass", "contrastive")) != (self.classes > 1):
             raise ValueError(
                 f"A multiclass or contrastive task has 2 classes or more, any other "
@@ -204,7 +213,7 @@ class Schema:
             "sequences": Sequence,
             "transfers": Transfer,
         }
-        built = {
+        built: dict[str, Any] = {
             name: tuple(part(**item) for item in data.get(name, ()))
             for name, part in parts.items()
         }

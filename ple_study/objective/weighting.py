@@ -1,0 +1,139 @@
+"""From one loss a task to the one number that training minimises."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed, nn
+
+from ple_study.objective.losses import TaskLosses
+from ple_study.schema import TaskSpec
+
+Start = Literal["zero", "loss"]
+
+
+class Weighting(nn.Module, ABC):
+    """Adds the losses of the tasks up; a task that is absent adds nothing.
+
+    Whatever is learned here belongs to the objective, not to the model: its parameters
+    are trained with the model's learning rate times ``lr_factor`` and without weight
+    decay. What a kind remembers from batch to batch is a buffer, so that a resumed run
+    continues as it was. A kind that needs more than one batch's losses (the epoch means
+    of dynamic weight averaging, the gradients of GradNorm) takes it in a method of its
+    own, whose default here does nothing.
+    """
+
+    lr_factor: float = 1.0
+
+    def __init__(self, tasks: Sequence[TaskSpec]) -> None:
+        super().__init__()
+        if not tasks:
+            raise ValueError("A weighting needs at least one task. Found none.")
+        self.names = [task.name for task in tasks]
+        self.weights: Tensor
+        weights = torch.tensor([float(task.weight) for task in tasks])
+        self.register_buffer("weights", weights, persistent=False)
+
+    @abstractmethod
+    def forward(self, losses: TaskLosses) -> Float[Tensor, ""]: ...
+
+
+@runtime_checkable
+class WeightingSpec(Protocol):
+    """Numbers and names that build a weighting of tasks, in the schema's order."""
+
+    def build(self, tasks: Sequence[TaskSpec]) -> Weighting: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedWeightingSpec:
+    """Each task's loss times the weight that its ``TaskSpec`` states."""
+
+    def build(self, tasks: Sequence[TaskSpec]) -> "FixedWeighting":
+        return FixedWeighting(tasks)
+
+
+class FixedWeighting(Weighting):
+    """sum_k w_k L_k"""
+
+    def forward(self, losses: TaskLosses) -> Float[Tensor, ""]:
+        return (self.weights * losses.values).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UncertaintyWeightingSpec:
+    """Learned weights (Kendall et al., CVPR 2018), one log variance a task.
+
+    ``start``: every log variance begins at ``zero``, or at the logarithm of the first
+    ``loss`` that its task shows, where its derivative is zero. ``bound``: it stays in
+    [-bound, bound]. ``lr_factor``: how much faster than the model it learns; with the
+    model's own rate Adam moves it too little to ever arrive.
+    """
+
+    start: Start = "zero"
+    bound: float = 4.0
+    lr_factor: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.start not in get_args(Start):
+            raise ValueError(
+                f"A start is one of {get_args(Start)}. Found {self.start!r}."
+            )
+        for name in ("bound", "lr_factor"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(
+                    f"Uncertainty weighting needs a finite {name} above zero. "
+                    f"Found {value}."
+                )
+
+    def build(self, tasks: Sequence[TaskSpec]) -> "UncertaintyWeighting":
+        return UncertaintyWeighting(tasks, self)
+
+
+class UncertaintyWeighting(Weighting):
+    """sum_k w_k (exp(-s_k) L_k + s_k), with a learned s_k = log sigma_k^2.
+
+    The best s_k is log L_k: there the gradient of a term is w_k grad log L_k, so that a
+    constant factor in a loss cancels. (Kendall's own form halves both terms, which
+    moves no optimum.) A task that is absent sends its s_k no gradient.
+    """
+
+    def __init__(
+        self, tasks: Sequence[TaskSpec], spec: UncertaintyWeightingSpec
+    ) -> None:
+        super().__init__(tasks)
+        self.spec, self.lr_factor = spec, spec.lr_factor
+        self.log_variances = nn.Parameter(torch.zeros(len(tasks)))
+        self.started: Tensor
+        self.register_buffer("started", torch.zeros(len(tasks), dtype=torch.bool))
+
+    def forward(self, losses: TaskLosses) -> Float[Tensor, ""]:
+        if self.training and self.spec.start == "loss":
+            self._start(losses)
+        if self.training:
+            # A clamp in the formula would send no gradient to what lies outside, and
+            # so hold it there for good.
+            with torch.no_grad():
+                self.log_variances.clamp_(-self.spec.bound, self.spec.bound)
+        s = self.log_variances
+        # w_k (exp(-s_k) L_k + s_k)
+        terms = self.weights * (torch.exp(-s) * losses.values + s)
+        return (terms * losses.present).sum()
+
+    @torch.no_grad()
+    def _start(self, losses: TaskLosses) -> None:
+        """s_k = log L_k for tasks seen for the first time, alike in every process."""
+        present = losses.present.to(losses.values.dtype)
+        total = losses.values * present
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(total)
+            distributed.all_reduce(present)
+        first = (present > 0) & ~self.started
+        begin = (total / present).log().to(self.log_variances)
+        self.log_variances.copy_(begin.where(first, self.log_variances))
+        self.started |= first
