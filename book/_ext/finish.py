@@ -1,5 +1,6 @@
-"""Make every page of the built book work from a folder, without a network."""
+"""Finish the written pages: they work from a folder, offline, and for everybody."""
 
+import re
 from importlib.resources import as_file, files
 from pathlib import Path
 from shutil import copytree
@@ -9,9 +10,13 @@ from sphinx.application import Sphinx
 # MathJax 3 for TeX on screen: the component, what it loads on demand, its fonts.
 MATHJAX = ["tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2"]
 
-# Over file:// a browser refuses to preload a font across origins and says so in the
-# console. The style sheet loads the same font anyway, so the hint can go.
-FONT_PRELOAD = '<link rel="preload" as="font"'
+MENDS = [
+    # Over file:// a browser refuses to preload a font and says so in the console.
+    # The style sheet loads the same font anyway, so the hint can go.
+    (re.compile(r'\s*<link rel="preload" as="font"[^>]*>'), ""),
+    # docutils puts entries of a deprecated role into the list of references.
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+]
 
 
 def copy_mathjax(static: Path) -> None:
@@ -26,12 +31,12 @@ def copy_mathjax(static: Path) -> None:
                 target.write_bytes((source / name).read_bytes())
 
 
-def drop_font_preloads(page: Path) -> None:
-    """Remove the theme's font preloads from one page, if it still has them."""
-    lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.lstrip().startswith(FONT_PRELOAD)]
-    if len(kept) < len(lines):
-        page.write_text("".join(kept), encoding="utf-8")
+def mend(page: Path) -> None:
+    """Put right what the theme and docutils wrote into one page."""
+    text = page.read_text(encoding="utf-8")
+    for fault, remedy in MENDS:
+        text = fault.sub(remedy, text)
+    page.write_text(text, encoding="utf-8")
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:
@@ -39,7 +44,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         copy_mathjax(Path(app.outdir) / "_static")
         for page in Path(app.outdir).rglob("*.html"):
-            drop_font_preloads(page)
+            mend(page)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

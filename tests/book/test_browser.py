@@ -1,0 +1,119 @@
+"""The pages as a reader meets them: opened from the disk, in a browser, offline."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+
+from tests.book.site import PAGES, ROOT, STRICT, needs_site, soup
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+pytestmark = [
+    needs_site,
+    pytest.mark.skipif(
+        CHROMIUM is None and not STRICT,
+        reason="no browser: run `apt-get install chromium`, or set CHROMIUM",
+    ),
+]
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "best-practice"], "preload": False}
+AXE_ALLOWED = {
+    "region",  # the theme's search dialog stands outside every landmark
+    "empty-table-header",  # the corner cell of a pandas table
+}
+THEMES = ("light", "dark")
+every_page = pytest.mark.parametrize("name", [*PAGES, "search.html", "genindex.html"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Chromium once."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Open a blank page that reports whatever goes wrong, and fail if it does."""
+    complaints: list[str] = []
+
+    def guard(route: Route) -> None:
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            return route.continue_()
+        complaints.append(f"off-site: {route.request.url}")
+        return route.abort()
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(f"console: {message.text}")
+
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    context.route("**/*", guard)
+    page = context.new_page()
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def visit(page: Page, name: str) -> None:
+    """Open a page of the book and wait until its formulas are set."""
+    page.goto(f"{ROOT.as_uri()}/{name}")
+    page.evaluate("window.MathJax?.startup?.promise")
+
+
+@every_page
+def test_page_is_whole_at_any_width(page: Page, name: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, name)
+    assert page.locator("mjx-merror").count() == 0
+    broken = "[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"
+    assert page.evaluate(broken) == []
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, f"{width} pixels wide: the page scrolls sideways"
+
+
+@every_page
+@pytest.mark.parametrize("theme", THEMES)
+def test_page_is_accessible(page: Page, name: str, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    visit(page, name)
+    assert page.locator("html").get_attribute("data-theme") == theme
+    found = Axe().run(page, options=AXE).response["violations"]
+    faults = {
+        f"{fault['id']}: {node['html'][:120]}"
+        for fault in found
+        if fault["id"] not in AXE_ALLOWED
+        for node in fault["nodes"]
+    }
+    assert faults == set()
+
+
+def test_search_finds_a_word(page: Page) -> None:
+    visit(page, "search.html?q=extraction")
+    page.locator("#search-results li a").first.wait_for()
+    assert "page(s) matching" in page.inner_text("#search-results")
+
+
+def test_copy_button_copies_the_code(page: Page) -> None:
+    visit(page, next(name for name in PAGES if soup(name).select("div.cell_input")))
+    code = page.locator("div.cell_input pre").first
+    code.hover()
+    page.locator("button.copybtn").first.click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.strip() == code.inner_text().strip()
+
+
+def test_theme_button_turns_the_figures_too(page: Page) -> None:
+    visit(page, "book/index.html")
+    html = page.locator("html")
+    seen = {html.get_attribute("data-theme")}
+    for _ in range(2):
+        page.locator("button.theme-switch-button:visible").click()
+        seen.add(html.get_attribute("data-theme"))
+    assert seen == set(THEMES)
