@@ -68,7 +68,7 @@ def _check_split(split: Mapping[str, Tensor], size: int) -> None:
         found = {name: len(index) for name, index in split.items()}
         raise ValueError(f"A split has rows for each of {SPLITS}. Found {found}.")
     index = torch.cat([split[name] for name in SPLITS])
-    if len(index.unique()) != len(index):
+    if torch.unique(index).numel() != len(index):
         raise ValueError("A row belongs to one part of the split. Some are in two.")
     if index.min() < 0 or index.max() >= size:
         raise ValueError(f"The split names rows outside 0..{size - 1}.")
@@ -111,10 +111,11 @@ def _check_labels(
     else:
         good = (known >= 0) & (known < max(task.classes, 2)) & (known == known.round())
     if not good.all():
+        whole = f"whole numbers in 0..{max(task.classes, 2) - 1}"
+        allowed = "finite" if task.kind == "regression" else whole
         raise ValueError(
-            f"Labels of the {task.kind} task {task.name!r} must be "
-            f"{'finite' if task.kind == 'regression' else f'whole numbers in 0..{max(task.classes, 2) - 1}'}"
-            f", or NaN where not observed. Found {float(known[~good][0])}."
+            f"Labels of the {task.kind} task {task.name!r} must be {allowed}, or NaN "
+            f"where not observed. Found {float(known[~good][0])}."
         )
 
 
@@ -159,6 +160,7 @@ class Loader:
             order = torch.randperm(size, generator=self.generator)
         else:
             order = torch.arange(size)
+        order = order.to(self.rows.batch.numeric.device)
         for batch in range(len(self)):
             start = batch * self.batch_size
             yield self.rows.rows(order[start : start + self.batch_size])

@@ -1,0 +1,112 @@
+"""What is kept on disk: tensors and JSON in one safetensors file, and never a pickle.
+
+A file is written beside its place and moved there whole, so that whoever is killed
+while writing leaves the file before it untouched.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
+from ple_study.experts.mlp import MLPSpec
+
+FORMAT = 1
+_PARTS = {
+    part.__name__: part
+    for part in (MLPSpec, SharedBottomSpec, SingleTaskSpec, MMoESpec, PLESpec)
+}
+
+
+def spec_to_json(spec: Any) -> Any:
+    """A spec as plain JSON values; each nested spec names its class as ``spec``."""
+    if is_dataclass(spec):
+        parts = {f.name: spec_to_json(getattr(spec, f.name)) for f in fields(spec)}
+        return {"spec": type(spec).__name__, **parts}
+    if isinstance(spec, tuple | list):
+        return [spec_to_json(value) for value in spec]
+    if isinstance(spec, Mapping):
+        return {name: spec_to_json(value) for name, value in spec.items()}
+    return spec
+
+
+def spec_from_json(data: Any) -> Any:
+    """The spec that ``spec_to_json`` wrote. Raises ValueError for a class not ours."""
+    if isinstance(data, list):
+        return tuple(spec_from_json(value) for value in data)
+    if not isinstance(data, Mapping):
+        return data
+    parts = {name: spec_from_json(v) for name, v in data.items() if name != "spec"}
+    if "spec" not in data:
+        return parts
+    if data["spec"] not in _PARTS:
+        raise ValueError(
+            f"A stored spec is one of {list(_PARTS)}, or is handed over as `spec`. "
+            f"Found {data['spec']!r}."
+        )
+    return _PARTS[data["spec"]](**parts)
+
+
+def check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises ValueError when the file's run is not the one that was asked for."""
+    other = [name for name, value in asked.items() if found.get(name) != value]
+    if other:
+        raise ValueError(
+            f"{path} must be of the run that was asked for. Found another "
+            f"{', '.join(other)}."
+        )
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values to ``path``, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    with part.open("wb") as file:
+        file.write(save(ready, {"ple_study": json.dumps({"format": FORMAT, **meta})}))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the JSON values of a file that ``write`` wrote.
+
+    Raises ValueError when there is no such file, when it is cut short or damaged, and
+    when something else wrote it.
+    """
+    if not path.is_file():
+        raise ValueError(f"Expected a checkpoint at {path}. Found no such file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get("ple_study")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file. Found it damaged: {error}."
+        ) from error
+    meta = json.loads(header) if header else {}
+    if meta.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} must hold format {FORMAT} of ple_study. "
+            f"Found {meta.get('format', 'none of ours')}."
+        )
+    return tensors, meta
+
+
+def inside(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors whose names start with ``name.``, without that start."""
+    start = f"{name}."
+    return {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+
+
+def under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each name preceded by ``name.``."""
+    return {f"{name}.{k}": t for k, t in tensors.items()}

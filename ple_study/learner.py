@@ -1,0 +1,138 @@
+"""One step of training, and the options that shape it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ple_study.batch import Model, Rows
+from ple_study.objective.losses import task_losses
+from ple_study.objective.weighting import Weighting
+from ple_study.schema import Schema
+
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained: AdamW, a clipped gradient, early stopping.
+
+    ``weight_decay`` spares biases, norms and whatever the weighting learns. ``clip``
+    bounds the norm of the whole gradient. The ``cosine`` schedule warms up over a
+    twentieth of all steps and then falls to zero. Training ends when ``monitor`` has
+    not improved for ``patience`` epochs: the composite ``score`` of the validation
+    rows, or one metric of one task, such as ``churn/auc``; never the weighted loss,
+    which moves with its own weights.
+    """
+
+    epochs: int = 15
+    batch_size: int = 1024
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    schedule: Schedule = "constant"
+    patience: int = 7
+    monitor: str = "score"
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1), ("patience", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(
+                    f"Training needs {name} >= {low}. Found {getattr(self, name)}."
+                )
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"Training needs {name} > 0. Found {getattr(self, name)}."
+                )
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(
+                f"A schedule is one of {get_args(Schedule)}. Found {self.schedule!r}."
+            )
+
+    def factor(self, done: float) -> float:
+        """What multiplies ``lr`` when this share of all steps, in [0, 1), is done."""
+        if self.schedule == "constant":
+            return 1.0
+        if done < 0.05:
+            return 0.1 + 18 * done
+        # (1 + cos(pi t)) / 2, with t from 0 to 1 after the warm-up
+        return (1 + math.cos(math.pi * (done - 0.05) / 0.95)) / 2
+
+
+def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Products and embeddings decay; biases and the weights of norms do not."""
+    norms = (nn.LayerNorm, nn.BatchNorm1d)
+    spared = {
+        id(p)
+        for module in model.modules()
+        for name, p in module.named_parameters(recurse=False)
+        if name == "bias" or isinstance(module, norms)
+    }
+    parameters = list(model.parameters())
+    return [
+        {
+            "params": [p for p in parameters if id(p) not in spared],
+            "weight_decay": decay,
+        },
+        {"params": [p for p in parameters if id(p) in spared], "weight_decay": 0.0},
+    ]
+
+
+class Learner(L.LightningModule):
+    """Forward, raw losses, their weighting, and what the model itself asks for."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        model: Model,
+        weighting: Weighting,
+        training: Training,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.schema, self.model, self.weighting = schema, model, weighting
+        self.options, self.steps, self.done = training, steps, 0
+        self.total: Tensor
+        total = torch.zeros(2, len(schema.tasks))
+        self.register_buffer("total", total, persistent=False)
+
+    def training_step(self, rows: Rows, _: int) -> Tensor:
+        self._pace()
+        logits = self.model(rows.batch).logits
+        losses = task_losses(self.schema.tasks, logits, rows.labels, rows.weights)
+        self.total += torch.stack([losses.values.detach(), losses.present])
+        total: Tensor = self.weighting(losses)
+        return total + self.model.penalty()
+
+    def _pace(self) -> None:
+        if self.options.schedule != "constant":
+            factor = self.options.factor(self.done / self.steps)
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = group["start"] * factor
+        self.done += 1
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        options = self.options
+        groups = decay_groups(self.model, options.weight_decay)
+        learned = {"params": list(self.weighting.parameters()), "weight_decay": 0.0}
+        rates = [options.lr, options.lr, options.lr * self.weighting.lr_factor]
+        parts = [
+            {**group, "lr": rate, "start": rate}
+            for group, rate in zip([*groups, learned], rates, strict=True)
+            if group["params"]
+        ]
+        return torch.optim.AdamW(parts, fused=True)
+
+    def transfer_batch_to_device(self, batch: Rows, *_: Any) -> Rows:
+        return batch  # the rows are there already
+
+    def losses(self) -> dict[str, float]:
+        """The mean raw loss of each task over the batches since the last call."""
+        sums, counts = self.total.tolist()
+        self.total.zero_()
+        means = [a / max(n, 1) for a, n in zip(sums, counts, strict=True)]
+        return dict(zip(self.schema.task_names, means, strict=True))

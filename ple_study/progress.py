@@ -1,0 +1,146 @@
+"""Where a run stands: its history, its best weights, and all of it on disk.
+
+Saved after every epoch: model, weighting, optimiser, best weights, the states of the
+random numbers and the history. A run that goes on from there begins the epoch that was
+cut off again.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from ple_study import checkpoint
+from ple_study.batch import Rows
+from ple_study.checkpoint import inside, under
+from ple_study.data.loader import Loader
+from ple_study.fitted import best, judge, monitored
+from ple_study.learner import Learner
+
+FILE = "checkpoint.safetensors"
+
+
+class Progress(L.Callback):
+    """Closes every epoch: evaluates, keeps the best weights, saves, stops in time."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        val: Rows,
+        loader: Loader,
+        run: Mapping[str, Any],
+        folder: Path | None,
+    ) -> None:
+        self.learner, self.val, self.loader = learner, val, loader
+        self.run, self.path = run, folder / FILE if folder else None
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] = {}
+        self.saved: dict[str, Tensor] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are over, or too many without an improvement."""
+        epochs, training = len(self.history), self.run["training"]
+        idle = epochs - self.peak if epochs else 0
+        return bool(epochs >= training["epochs"] or idle >= training["patience"])
+
+    @property
+    def peak(self) -> int:
+        """The best epoch so far, from one."""
+        return best(self.history, self.run["training"]["monitor"])
+
+    def on_train_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
+        if self.saved:
+            set_moments(trainer.optimizers[0], inside(self.saved, "moments"))
+            set_random(self.learner.device, self.loader, inside(self.saved, "random"))
+            self.saved = {}
+        else:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, _: L.LightningModule) -> None:
+        self.history.append(self._close())
+        if self.peak == len(self.history):
+            weights = self.learner.model.state_dict()
+            self.best = {name: t.detach().clone() for name, t in weights.items()}
+        self.save(trainer)
+        trainer.should_stop = self.finished
+
+    def _close(self) -> dict[str, Any]:
+        epoch, train = len(self.history) + 1, self.learner.losses()
+        broken = [name for name, loss in train.items() if not math.isfinite(loss)]
+        if broken:
+            raise ValueError(
+                f"Losses must stay finite. In epoch {epoch} those of {broken} did not: "
+                "lower the learning rate, or scale the labels of a regression."
+            )
+        entry = {"epoch": epoch, "train": train}
+        entry |= judge(self.learner.schema, self.learner.model, self.val)
+        monitor = self.run["training"]["monitor"]
+        if math.isnan(monitored(entry, monitor)):
+            raise ValueError(
+                f"{monitor!r} must be defined on the validation rows. Found NaN: their "
+                "labels are missing or all alike."
+            )
+        return entry
+
+    def save(self, trainer: L.Trainer) -> None:
+        if self.path is None:
+            return
+        tensors = {
+            **under("model", self.learner.model.state_dict()),
+            **under("weighting", self.learner.weighting.state_dict()),
+            **under("best", self.best),
+            **under("moments", get_moments(trainer.optimizers[0])),
+            **under("random", get_random(self.learner.device, self.loader)),
+        }
+        checkpoint.write(self.path, tensors, {"run": self.run, "history": self.history})
+
+    def restore(self) -> None:
+        """Go on from the file. Raises ValueError when it is of another run."""
+        assert self.path is not None
+        self.saved, meta = checkpoint.read(self.path)
+        checkpoint.check_same(self.path, meta["run"], self.run)
+        self.learner.model.load_state_dict(inside(self.saved, "model"))
+        self.learner.weighting.load_state_dict(inside(self.saved, "weighting"))
+        self.history, self.best = meta["history"], inside(self.saved, "best")
+        self.learner.done = len(self.history) * len(self.loader)
+
+
+def get_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors: ``place.name``."""
+    state = optimiser.state_dict()["state"]
+    return {f"{i}.{k}": t for i, parts in state.items() for k, t in parts.items()}
+
+
+def set_moments(
+    optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]
+) -> None:
+    """What ``get_moments`` answered, back in its place."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in moments.items():
+        place, part = name.split(".")
+        state.setdefault(int(place), {})[part] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def get_random(device: torch.device, loader: Loader) -> dict[str, Tensor]:
+    """The states of dropout's generators and of the loader's."""
+    found = {"cpu": torch.get_rng_state(), "loader": loader.generator.get_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def set_random(
+    device: torch.device, loader: Loader, states: Mapping[str, Tensor]
+) -> None:
+    """What ``get_random`` answered, back in its place."""
+    torch.set_rng_state(states["cpu"])
+    loader.generator.set_state(states["loader"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

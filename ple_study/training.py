@@ -1,0 +1,177 @@
+"""From a study and a spec to a trained model: ``fit``.
+
+A run is a function of its arguments: the seed fixes the start, the dropout and the
+order of the rows, whatever random numbers the caller drew before, and leaves the
+caller's generator as it was. With a folder the run is saved after every epoch; one that
+was killed begins its unfinished epoch again and ends as if nothing had happened.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from ple_study.batch import ModelSpec, Rows
+from ple_study.checkpoint import spec_to_json
+from ple_study.data.loader import Loader, Scaler, Study
+from ple_study.devices import pick_device, seeded
+from ple_study.fitted import Fitted, check_monitor
+from ple_study.learner import Learner, Training
+from ple_study.objective.weighting import FixedWeightingSpec, WeightingSpec
+from ple_study.progress import FILE, Progress
+from ple_study.schema import Schema
+
+__all__ = ["Fitted", "Training", "fit", "pick_device"]
+
+Precision = Literal["32", "bf16"]
+TRAINING, WEIGHTING = Training(), FixedWeightingSpec()
+
+
+def fit(
+    study: Study,
+    spec: ModelSpec,
+    *,
+    training: Training = TRAINING,
+    weighting: WeightingSpec = WEIGHTING,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Precision = "32",
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Fitted:
+    """Train ``spec`` on the study's training rows; the best epoch's weights are kept.
+
+    The study comes unscaled: the scaler is learned here, from the training rows, and
+    travels with the model. ``device`` is ``auto`` (the environment's PLE_STUDY_DEVICE,
+    or else CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    ``folder`` is where the run is saved; ``resume`` goes on from there, with the same
+    arguments. ``progress`` shows a bar where standard output is a terminal.
+
+    Where the last batch of an epoch would hold a single row, that row is left out of
+    the epoch; which one it is changes with every epoch.
+
+    Raises ValueError when the monitor is no metric of the study, when losses stop being
+    finite, when the folder holds a run already, and, resuming, when it holds none, a
+    damaged one or one of other arguments.
+    """
+    check_monitor(study.schema, training.monitor)
+    where, place = pick_device(device), _place(folder, resume)
+    options = {
+        "schema": study.schema.to_json(),
+        "spec": spec_to_json(spec),
+        "weighting": spec_to_json(weighting),
+        "training": asdict(training),
+        "seed": seed,
+        "precision": precision,
+        "rows": fingerprint(study) if place else "",
+    }
+    run = json.loads(json.dumps(options))  # as the file will answer it
+    scaler = Scaler.fit(study.schema, study.part("train").batch)
+    with seeded(where, seed), _quiet():
+        loader = _loader(_rows(study, "train", scaler, where), training, seed)
+        learner = _learner(study.schema, spec, weighting, training, len(loader))
+        val = _rows(study, "val", scaler, where)
+        state = Progress(learner, val, loader, run, place)
+        if resume:
+            state.restore()
+        if not state.finished:
+            _train(state, where, precision, progress)
+    learner.model.load_state_dict(state.best)
+    model = learner.model.to(where).eval()
+    return Fitted(model, spec, study.schema, scaler, state.history, run)
+
+
+def _place(folder: str | Path | None, resume: bool) -> Path | None:
+    if folder is None and not resume:
+        return None
+    if folder is None:
+        raise ValueError("Resuming needs the folder of the run. Found none.")
+    if not resume and (Path(folder) / FILE).exists():
+        raise ValueError(
+            f"{folder} must hold no run yet: resume it, or name another folder. "
+            f"Found {FILE}."
+        )
+    return Path(folder)
+
+
+def _rows(study: Study, name: str, scaler: Scaler, where: torch.device) -> Rows:
+    rows = study.part(name)
+    return replace(rows, batch=scaler(rows.batch)).to(where)
+
+
+def _loader(rows: Rows, training: Training, seed: int) -> Loader:
+    size = training.batch_size
+    # Batch normalisation has no use for a batch of one.
+    alone = len(rows) > size and len(rows) % size == 1
+    return Loader(rows, size, shuffle=True, drop_last=alone, seed=seed)
+
+
+def _learner(
+    schema: Schema,
+    spec: ModelSpec,
+    weighting: WeightingSpec,
+    training: Training,
+    batches: int,
+) -> Learner:
+    model, weights = spec.build(schema), weighting.build(schema.tasks)
+    return Learner(schema, model, weights, training, training.epochs * batches)
+
+
+def _train(
+    state: Progress, where: torch.device, precision: str, progress: bool
+) -> None:
+    training = state.learner.options
+    bar = progress and sys.stdout.isatty()
+    trainer = L.Trainer(
+        accelerator="gpu" if where.type == "cuda" else where.type,
+        devices=[where.index] if where.type == "cuda" else 1,
+        precision="32-true" if precision == "32" else "bf16-mixed",
+        max_epochs=training.epochs - len(state.history),
+        gradient_clip_val=None if math.isinf(training.clip) else training.clip,
+        callbacks=[state, *([TQDMProgressBar(refresh_rate=20)] if bar else [])],
+        enable_progress_bar=bar,
+        # Whatever would work once a step, or write by itself, is off.
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(state.learner, state.loader)
+
+
+def fingerprint(study: Study) -> str:
+    """A hash of the rows that a run is trained and judged on."""
+    digest = hashlib.blake2b(digest_size=16)
+    batch, rows = study.rows.batch, study.rows
+    parts = [batch.numeric, batch.categorical, study.split["train"], study.split["val"]]
+    for tensor in [*parts, *(rows.labels[name] for name in sorted(rows.labels))]:
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning speaks of its own set-up; a caller wants to hear of errors alone."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        log.setLevel(level)
