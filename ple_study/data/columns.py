@@ -1,7 +1,7 @@
-"""One column of a table at a time: its dtype checked, its values made a tensor."""
+"""From the columns of a table to tensors, each dtype and value checked on the way."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,16 @@ from jaxtyping import Float, Int
 from pandas.api import types
 from torch import Tensor
 
-from ple_study.schema import Feature, TaskSpec, Value
+from ple_study.batch import Batch, Rows
+from ple_study.schema import Feature, Schema, TaskSpec, Value
 
 
 def check_names(found: Iterable[str], wanted: Iterable[str]) -> None:
-    """Raise ValueError for a name that is found twice, or wanted and missing."""
+    """Raise ValueError for a name that is no text, found twice, or missing."""
     counts = Counter(found)
+    strange = [name for name in counts if not isinstance(name, str)]
+    if strange:
+        raise ValueError(f"Column names must be text. Found {strange[:5]}.")
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ValueError(
@@ -45,19 +49,32 @@ def check_past(column: pd.Series, cutoff: object) -> None:
 
 def known_values(column: pd.Series) -> tuple[Value, ...]:
     """The distinct values of a column, in order, without the missing one."""
+    _holds_text(column)
     return tuple(sorted(column.dropna().unique().tolist()))
 
 
 def encode(column: pd.Series, feature: Feature) -> Int[Tensor, " row"]:
     """Place of each value in the feature's vocabulary, from 1; 0 where it has none."""
-    texts = isinstance(feature.vocabulary[0], str)
-    if texts == types.is_numeric_dtype(column) and column.notna().any():
+    known = feature.vocabulary[0]
+    if column.notna().any() and isinstance(known, str) != _holds_text(column):
         raise ValueError(
-            f"Column {feature.name!r} must hold values like {feature.vocabulary[0]!r}. "
-            f"Found dtype {column.dtype}."
+            f"Column {feature.name!r} must hold values like {known!r}. Found dtype "
+            f"{column.dtype}."
         )
     place = pd.Index(feature.vocabulary).get_indexer(pd.Index(column))
     return torch.from_numpy(place.astype(np.int64) + 1)
+
+
+def _holds_text(column: pd.Series) -> bool:
+    """Whether a column holds texts; otherwise whole numbers, or true and false."""
+    values = column.astype(object) if column.dtype == "category" else column
+    kind = types.infer_dtype(values, skipna=True)
+    if kind not in ("string", "integer", "floating", "boolean", "empty"):
+        raise ValueError(
+            f"Column {column.name!r} must hold values of one kind, texts, whole "
+            f"numbers or booleans. Found {kind}."
+        )
+    return bool(kind == "string")
 
 
 def numbers(column: pd.Series, dtype: torch.dtype) -> Float[Tensor, " row"]:
@@ -88,14 +105,76 @@ def labels(column: pd.Series, task: TaskSpec) -> Float[Tensor, " row"]:
     return values
 
 
-def features(column: pd.Series, feature: Feature) -> Float[Tensor, " row"]:
-    """A numeric column. Raises ValueError where it is missing or infinite."""
+def finite(column: pd.Series) -> Float[Tensor, " row"]:
+    """A column of numbers. Raises ValueError where one is missing or infinite."""
     values = numbers(column, torch.float32)
     bad = (~values.isfinite()).nonzero()
     if len(bad):
+        row = int(bad[0])
         raise ValueError(
-            f"Numeric column {feature.name!r} must be finite. Found "
-            f"{column.iloc[int(bad[0])]} in row {column.index[int(bad[0])]}, and "
-            f"{len(bad)} such rows."
+            f"Numeric column {column.name!r} must be finite. Found {column.iloc[row]} "
+            f"in row {column.index[row]}, and {len(bad)} such rows."
         )
     return values
+
+
+def whole(column: pd.Series) -> Int[Tensor, " row"]:
+    """A column of whole numbers, such as ids."""
+    if not types.is_integer_dtype(column) or column.isna().any():
+        raise ValueError(
+            f"Column {column.name!r} must hold a whole number in every row. Found "
+            f"dtype {column.dtype}, {int(column.isna().sum())} missing."
+        )
+    return torch.from_numpy(column.to_numpy(np.int64).copy())
+
+
+def wanted(schema: Schema, weights: Mapping[str, str], customer: str) -> list[str]:
+    """The names of all columns that a study reads, each once."""
+    unknown = sorted(set(weights) - set(schema.task_names))
+    if unknown:
+        raise ValueError(
+            f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
+        )
+    names = [*(f.name for f in schema.features), *schema.task_names, *weights.values()]
+    return list(dict.fromkeys([*names, customer] if customer else names))
+
+
+def rows_of(
+    frame: pd.DataFrame, schema: Schema, weights: Mapping[str, str], customer: str
+) -> Rows:
+    """A frame's rows as tensors, in their order."""
+    check_names(frame.columns, wanted(schema, weights, customer))
+    numeric = [finite(frame[f.name]) for f in schema.numeric]
+    coded = [encode(frame[f.name], f) for f in schema.categorical]
+    size = len(frame)
+    batch = Batch(
+        numeric=_columns(numeric, size, torch.float32),
+        categorical=_columns(coded, size, torch.int64),
+        customer=whole(frame[customer]) if customer else None,
+    )
+    known = {task.name: labels(frame[task.name], task) for task in schema.tasks}
+    weighed = {task: finite(frame[c]) for task, c in weights.items()}
+    return Rows(batch, known, weighed)
+
+
+def _columns(columns: list[Tensor], size: int, dtype: torch.dtype) -> Tensor:
+    return torch.stack(columns, dim=1) if columns else torch.zeros(size, 0, dtype=dtype)
+
+
+def join(parts: Iterable[Rows]) -> Rows:
+    """Rows of several frames, one after the other."""
+    rows = list(parts)
+    if not sum(len(part) for part in rows):
+        raise ValueError("A table needs at least one row. Found none.")
+    batches = [part.batch for part in rows]
+    customers = [b.customer for b in batches if b.customer is not None]
+    batch = Batch(
+        numeric=torch.cat([b.numeric for b in batches]),
+        categorical=torch.cat([b.categorical for b in batches]),
+        customer=torch.cat(customers) if customers else None,
+    )
+    known = {k: torch.cat([part.labels[k] for part in rows]) for k in rows[0].labels}
+    weights = {
+        k: torch.cat([part.weights[k] for part in rows]) for k in rows[0].weights
+    }
+    return Rows(batch, known, weights)

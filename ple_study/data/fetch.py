@@ -97,11 +97,11 @@ def _download(url: str, name: str, folder: str) -> Path:
         return Path(
             pooch.retrieve(url, known_hash=None, fname="archive.zip", path=folder)
         )
-    except OSError as error:
+    except OSError:
         raise FileNotFoundError(
             f"{name} is not on this machine and {url} did not answer. Put the file "
             "into a folder and set PLE_STUDY_DATA to that folder."
-        ) from error
+        ) from None
 
 
 def _member(archive: Path, wanted: str) -> Path:

@@ -13,11 +13,12 @@ val    253, 281     281, 309              309, (337, not observed)
 test   309, 337     337, 365              365, (393, after the year)
 ====== ============ ===================== ========================
 
-The gap: a label counts as observed only when its window has ended by the first cut-off of
-the next part. So no training label overlaps a day that a validation or test label looks
-at, and all that training and model choice need was known on the first test day. The price
-is that slow tasks have one snapshot a part. Households are the same in all parts; the past
-of a test row reaches back over training days, as it does in use.
+The gap: a label counts as observed only when its window has ended by the first cut-off
+of the next part. So no label of training looks at a day that one of validation or test
+looks at, and all that training and model choice need was known on the first test day.
+The price is that slow tasks have one snapshot a part. Households are the same in all
+parts, and the past of a test row reaches back over training days, as it does in use;
+only ``life_stage``, which stays the same all year, shows a household in one part alone.
 """
 
 import numpy as np
@@ -59,6 +60,40 @@ def journey(
         values = label_values(label, shots, seed).scaled
         labels[label.spec.name] = torch.from_numpy(values).float()
     return Study(schema, Rows(batch, labels), _split(shots))
+
+
+def labels_table(
+    *, purchases: Purchases | None = None, every: int = MONTH, seed: int = 0
+) -> pd.DataFrame:
+    """One row a task: what is predicted, how often it is known, and its base rate.
+
+    ``base`` is the share of ones of a binary task, the mean in ``unit`` of a regression
+    task, the share of the commonest class of any other, over all observed rows. A
+    regression label is trained on as (label - mean) / std.
+    """
+    shots = snapshots(purchases if purchases is not None else read(), every)
+    rows = []
+    for label in LABELS:
+        values = label_values(label, shots, seed)
+        known = values.raw[~np.isnan(values.raw)]
+        counts = np.unique(known, return_counts=True)[1]
+        spec = label.spec
+        rows.append(
+            {
+                "task": spec.name,
+                "group": spec.group,
+                "kind": spec.kind,
+                "classes": spec.classes,
+                "predicts": label.words,
+                "unit": label.unit,
+                "horizon_days": label.horizon,
+                "observed": len(known) / len(values.raw),
+                "base": counts.max() / len(known) if spec.classes > 1 else known.mean(),
+                "mean": values.mean,
+                "std": values.std,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _split(shots: list[Snapshot]) -> dict[str, Tensor]:

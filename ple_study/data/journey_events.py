@@ -6,7 +6,8 @@ import torch
 
 from ple_study.batch import Events
 from ple_study.data.journey_features import Vocabulary
-from ple_study.data.journey_tables import Codes, Window, total
+from ple_study.data.journey_tables import Codes
+from ple_study.data.journey_windows import Window, total
 from ple_study.schema import Sequence
 
 DAYS, BASKETS, DEPARTMENTS = 180, 90, 8

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from ple_study.data.journey_tables import Array, Codes, Purchases, Window, total
+from ple_study.data.journey_tables import Array, Codes, Purchases
+from ple_study.data.journey_windows import Window, total
 
 WINDOWS = (7, 14, 28, 56, 91, 180)  # days
 MONTH = 28  # days: four whole weeks, so that every weekday counts the same
@@ -40,7 +42,7 @@ class Vocabulary(NamedTuple):
             ranks[key] = np.argsort(-sums, kind="stable")[: np.count_nonzero(sums)]
         return cls(ranks, purchases)
 
-    def place(self, key: str, num: int, *, skip: tuple[object, ...] = ()) -> Codes:
+    def place(self, key: str, num: int, *, skip: tuple[str | int, ...] = ()) -> Codes:
         """By code, its place among the ``num`` first ranks; -1 for all others.
 
         The last entry stands for the unknown (code -1). Names in ``skip`` get no place.
@@ -50,25 +52,30 @@ class Vocabulary(NamedTuple):
         place[chosen] = np.arange(len(chosen))
         return place
 
-    def chosen(self, key: str, num: int, *, skip: tuple[object, ...] = ()) -> Codes:
+    def chosen(self, key: str, num: int, *, skip: tuple[str | int, ...] = ()) -> Codes:
         names = self.purchases.names[key]
         rank = self.ranks[key]
-        return rank[~np.isin(names[rank], skip)][:num]
+        kept: Codes = rank[~pd.Index(names[rank]).isin(skip)]
+        return kept[:num]
 
-    def names(self, key: str, num: int, *, skip: tuple[object, ...] = ()) -> list[str]:
+    def names(
+        self, key: str, num: int, *, skip: tuple[str | int, ...] = ()
+    ) -> list[str]:
         names = self.purchases.names[key][self.chosen(key, num, skip=skip)]
         return [str(name) for name in names]
 
 
 def share(part: Array, whole: Array) -> Array:
     """part / whole, and 0 where the whole is 0."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    out = np.zeros(np.broadcast_shapes(part.shape, whole.shape))
+    return np.divide(part, whole, out=out, where=whole > 0)
 
 
 def entropy(counts: Array) -> Array:
     """Entropy in nats of each row of counts; 0 for an empty row."""
-    p = share(counts, counts.sum(1, keepdims=True) + np.zeros_like(counts))
-    return -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
+    p = share(counts, counts.sum(1, keepdims=True))
+    total: Array = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
+    return total
 
 
 def gaps(window: Window) -> Columns:
@@ -79,9 +86,11 @@ def gaps(window: Window) -> Columns:
     gap = frame["day"].diff().to_numpy(np.float64)
     inner = np.flatnonzero(household[1:] == household[:-1]) + 1
     household, gap = household[inner], gap[inner]
-    num = np.bincount(household, minlength=window.size).astype(float)
-    mean = share(np.bincount(household, gap, window.size), num)
-    square = share(np.bincount(household, gap**2, window.size), num)
+    ones, size = np.ones_like(gap), window.size
+    num, mean, square = (
+        np.bincount(household, x, size).astype(np.float64) for x in (ones, gap, gap**2)
+    )
+    mean, square = share(mean, num), share(square, num)
     longest, last = np.zeros(window.size), np.zeros(window.size)
     np.maximum.at(longest, household, gap)
     last[household] = gap
@@ -130,7 +139,7 @@ def department_share(past: Window, vocabulary: Vocabulary) -> Columns:
     place = vocabulary.place("department", 11)[past.lines["department"]]
     place = np.where(place < 0, 11, place)
     counts = total(past.lines, past.size, key=place, num=12)
-    shares = share(counts, counts.sum(1, keepdims=True) + np.zeros_like(counts))
+    shares = share(counts, counts.sum(1, keepdims=True))
     names = [*vocabulary.names("department", 11), "other"]
     return {f"share:{name}": shares[:, i] for i, name in enumerate(names)}
 
@@ -145,13 +154,13 @@ def week_share(past: Window, _: Vocabulary) -> Columns:
     frame = past.baskets
     cell = part_of_week(frame["day"].to_numpy(), frame["hour"].to_numpy())
     counts = total(frame, past.size, key=cell, num=28)
-    shares = share(counts, counts.sum(1, keepdims=True) + np.zeros_like(counts))
+    shares = share(counts, counts.sum(1, keepdims=True))
     return {f"visits:{d}_{p}": shares[:, 4 * d + p] for d in range(7) for p in range(4)}
 
 
 def trend(past: Window, _: Vocabulary) -> Columns:
-    """Visits, dollars and discounts of the last six months, week by week of the last."""
-    out = {}
+    """Visits, dollars and discounts of six months, and visits of eight weeks."""
+    out: Columns = {}
     spend = []
     for month in range(6):
         stop = past.stop - month * MONTH
@@ -166,7 +175,7 @@ def trend(past: Window, _: Vocabulary) -> Columns:
         then = Window(past.purchases, stop - 7, stop)
         out[f"baskets_week_{week}"] = np.log1p(then.baskets_sum())
     out["spend_change_month"] = spend[0] - spend[1]
-    out["spend_change_quarter"] = sum(spend[:3]) / 3 - sum(spend[3:]) / 3
+    out["spend_change_quarter"] = np.mean(spend[:3], 0) - np.mean(spend[3:], 0)
     out["spend_slope"] = np.polyfit(np.arange(0, -6, -1), np.stack(spend), 1)[0]
     out["spend_spread"] = np.std(spend, axis=0)
     return out

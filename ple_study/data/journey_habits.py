@@ -4,24 +4,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ple_study.data import journey_features as basic
 from ple_study.data.journey_features import (
     MONTH,
     Block,
     Columns,
     Vocabulary,
-    category,
-    department_share,
     entropy,
-    gaps,
     part_of_week,
-    rfm,
     share,
-    trend,
-    week_share,
 )
-from ple_study.data.journey_tables import Codes, Window, total
+from ple_study.data.journey_tables import Codes
+from ple_study.data.journey_windows import Window, total
 
-__all__ = ["BLOCKS", "PROBABILITY", "Block", "categories", "gaps", "home_store"]
 PERSON = (
     "income",
     "home_ownership",
@@ -100,7 +95,7 @@ def store(past: Window, _: Vocabulary) -> Columns:
 
 
 def brand(past: Window, vocabulary: Vocabulary) -> Columns:
-    """Makers and products: dollars, variety, loyalty to products, own brand of the shop."""
+    """Makers and products: dollars, variety, and the retailer's own brand."""
     out = {}
     place = vocabulary.place("manufacturer", 24)[past.lines["manufacturer"]]
     sums = np.log1p(total(past.lines, past.size, "sales", place, 24))
@@ -118,11 +113,11 @@ def brand(past: Window, vocabulary: Vocabulary) -> Columns:
 
 
 BLOCKS: dict[str, Block] = {
-    "rfm": rfm,
-    "category": category,
-    "department_share": department_share,
-    "time": week_share,
-    "trend": trend,
+    "rfm": basic.rfm,
+    "category": basic.category,
+    "department_share": basic.department_share,
+    "time": basic.week_share,
+    "trend": basic.trend,
     "coupon": coupon,
     "store": store,
     "brand": brand,
@@ -159,4 +154,6 @@ def categories(past: Window) -> pd.DataFrame:
 
 
 def _named(names: npt.NDArray[np.object_], code: Codes) -> npt.NDArray[np.object_]:
-    return np.append(names.astype(str).astype(object), None)[code]
+    texts = np.array([*(str(name) for name in names), None], dtype=object)
+    found: npt.NDArray[np.object_] = texts[code]
+    return found

@@ -17,13 +17,17 @@ from ple_study.data.journey_features import (
     share,
 )
 from ple_study.data.journey_habits import home_store
-from ple_study.data.journey_tables import Array, Codes, Window, total
+from ple_study.data.journey_tables import Array, Codes
+from ple_study.data.journey_windows import Window, total
 from ple_study.schema import TaskSpec
 
 AGES = ("19-24", "25-34", "35-44", "45-54", "55-64", "65+")
 CYCLE = (2.0, 3.0, 4.0, 6.0, 8.0, 14.0)  # days: upper edges, inclusive, of a mean gap
 MAKERS = 200
-NO_BRAND = (2, 69)  # produce and the like, and the retailer's own brand
+SKIPPED: dict[str, tuple[str | int, ...]] = {
+    "department": ("GROCERY",),  # in nearly every basket
+    "manufacturer": (2, 69),  # produce and the like, and the retailer's own brand
+}
 
 
 class View(NamedTuple):
@@ -56,7 +60,7 @@ def _observed(value: Array, where: Array) -> Array:
 
 def ctr(view: View) -> Array:
     used = view.after.baskets[view.after.baskets["coupon"] > 0]
-    return np.minimum(total(used, view.past.size), 1)
+    return (total(used, view.past.size) > 0).astype(np.float64)
 
 
 def cvr(view: View) -> Array:
@@ -65,7 +69,7 @@ def cvr(view: View) -> Array:
     lines = view.after.lines
     lines = lines[(lines["coupon"] > 0) & (lines["category"] >= 0)]
     pair = lines["household"].to_numpy() * num + lines["category"].to_numpy()
-    return np.minimum(total(lines[~known[pair]], view.past.size), 1)
+    return (total(lines[~known[pair]], view.past.size) > 0).astype(np.float64)
 
 
 def _categories(window: Window) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
@@ -81,16 +85,19 @@ def engagement(view: View) -> Array:
 
 
 def churn(view: View) -> Array:
-    return (view.after.baskets_sum() == 0).astype(float)
+    return np.where(view.after.baskets_sum() == 0, 1.0, 0.0)
 
 
 def retention(view: View) -> Array:
-    return (view.after.last(MONTH).baskets_sum() > 0).astype(float)
+    return np.where(view.after.last(MONTH).baskets_sum() > 0, 1.0, 0.0)
 
 
 def life_stage(view: View) -> Array:
     age = view.past.purchases.demographics["age"]
-    return age.map({name: i for i, name in enumerate(AGES)}).to_numpy(np.float64)
+    place: Array = np.full(len(age), np.nan)
+    for code, name in enumerate(AGES):
+        place[(age == name).to_numpy(bool)] = code
+    return place
 
 
 def ltv(view: View) -> Array:
@@ -128,8 +135,7 @@ def timing(view: View) -> Array:
 
 def _best(view: View, key: str, num: int, lines: pd.DataFrame) -> Array:
     """The place, among the ``num`` first, with the most dollars; NaN without any."""
-    skip = {"department": ("GROCERY",), "manufacturer": NO_BRAND}.get(key, ())
-    place = view.vocabulary.place(key, num, skip=skip)[lines[key]]
+    place = view.vocabulary.place(key, num, skip=SKIPPED.get(key, ()))[lines[key]]
     dollars = total(lines, view.past.size, "sales", place, num)
     return _observed(dollars.argmax(1).astype(float), dollars.max(1))
 

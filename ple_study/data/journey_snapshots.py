@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from ple_study.data.journey_features import MONTH, Vocabulary
 from ple_study.data.journey_labels import Label, View
-from ple_study.data.journey_tables import Array, Codes, Purchases, Window
+from ple_study.data.journey_tables import Array, Codes, Purchases
+from ple_study.data.journey_windows import Window
 
 PAST = 180  # days
 FIRST = {"train": 197, "val": 253, "test": 309}  # first cut-off day of each part
@@ -44,7 +45,7 @@ def snapshots(purchases: Purchases, every: int = MONTH) -> list[Snapshot]:
     """All cut-offs in order of time; training ones ``every`` so many days."""
     if every not in (7, 14, 28):
         raise ValueError(
-            f"every must be 7, 14 or 28 days, so that all cut-offs fall on one weekday. "
+            "every must be 7, 14 or 28 days, so that all cut-offs fall on one weekday. "
             f"Found {every}."
         )
     vocabulary = Vocabulary.fit(purchases, END["train"])

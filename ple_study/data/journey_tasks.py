@@ -1,17 +1,19 @@
 """The registry of the sixteen tasks on real households: words, units, horizons.
 
 Task names are those of the thread, for the part that a task plays here; the words say
-what is really predicted. None is a function of the features: each looks past the cut-off
-(``life_stage`` at a survey). Two tasks of the thread, uplift and category_uplift, are
-absent: nothing in these data was given to some households at random.
+what is really predicted. None is a function of the features: each looks past the
+cut-off (``life_stage`` at a survey). Two tasks of the thread, uplift and
+category_uplift, are absent: nothing here was given to some households at random.
 """
 
 from ple_study.data import journey_labels as labels
-from ple_study.data.journey_features import MONTH
+from ple_study.data.journey_features import MONTH, Vocabulary
 from ple_study.data.journey_labels import AGES, CYCLE, MAKERS, Label
 from ple_study.schema import TaskSpec, Transfer
 
 SLOW = 2 * MONTH  # days
+DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+PARTS = ("to 11 h", "to 15 h", "to 19 h", "to 24 h")
 
 
 def _binary(name: str, group: str, weight: float) -> TaskSpec:
@@ -71,8 +73,8 @@ LABELS = (
     ),
     Label(
         _classes("life_stage", "lifecycle", 0.8, len(AGES)),
-        "age class of the household's head in a survey; a household's answer is shown in "
-        "one part of the split only",
+        "age class that a survey gives the household; it is shown in one part of the "
+        "split only",
         "class: " + ", ".join(AGES),
         labels.life_stage,
         0,
@@ -93,8 +95,8 @@ LABELS = (
     ),
     Label(
         _classes("channel", "value", 0.8, 3),
-        "store of the next basket within 28 days: the store with the most baskets of the "
-        "180 days before, another store of those days, or one new to the household",
+        "store of the next basket within 28 days: the store with the most baskets of "
+        "the 180 days before, another store of those days, or one new to the household",
         "class: home, known, new",
         labels.channel,
     ),
@@ -113,23 +115,23 @@ LABELS = (
     ),
     Label(
         _classes("spending_category", "consumption", 1.2, 12),
-        "of the twelve largest product categories, the one with the most dollars in the "
-        "next 28 days, where any was bought",
+        "of the twelve largest product categories, the one with the most dollars in "
+        "the next 28 days, where any was bought",
         "class: product category",
         labels.spending_category,
     ),
     Label(
         _classes("consumption_cycle", "consumption", 0.8, len(CYCLE) + 1),
-        "mean number of days between shopping days in the next 56 days, where there are "
-        "two shopping days or more",
+        "mean number of days between shopping days in the next 56 days, where there "
+        "are two shopping days or more",
         "class: up to 2, 3, 4, 6, 8, 14 days, longer",
         labels.consumption_cycle,
         SLOW,
     ),
     Label(
         _amount("spending_bucket", "consumption", 0.8),
-        "tenth of the training rows (0 to 9) that the mean dollars a basket of the next "
-        "28 days fall in, where there is a basket",
+        "tenth of the training rows (0 to 9) that the mean dollars a basket of the "
+        "next 28 days fall in, where there is a basket",
         "tenth",
         labels.spending_bucket,
         buckets=10,
@@ -143,12 +145,34 @@ LABELS = (
     ),
     Label(
         _amount("merchant_affinity", "consumption", 1.0),
-        "share of the baskets of the next 28 days that are bought in the store with the "
-        "most baskets of the 180 days before",
+        "share of the baskets of the next 28 days that are bought in the store with "
+        "the most baskets of the 180 days before, where there is a basket",
         "share, 0 to 1",
         labels.merchant_affinity,
     ),
 )
+
+
+def class_names(vocabulary: Vocabulary) -> dict[str, list[str]]:
+    """What each class, or key, of the tasks with classes stands for."""
+    chosen = {"nba": "department", "spending_category": "category"}
+    chosen["brand_prediction"] = "manufacturer"
+    names = {
+        label.spec.name: vocabulary.names(
+            chosen[label.spec.name],
+            label.spec.classes,
+            skip=labels.SKIPPED.get(chosen[label.spec.name], ()),
+        )
+        for label in LABELS
+        if label.spec.name in chosen
+    }
+    names["life_stage"] = list(AGES)
+    names["channel"] = ["home", "known", "new"]
+    names["timing"] = [f"{day} {part}" for day in DAYS for part in PARTS]
+    edges = [f"up to {edge:g} days" for edge in CYCLE]
+    names["consumption_cycle"] = [*edges, "longer"]
+    return names
+
 
 TRANSFERS = tuple(
     Transfer(source=source, target=target)

@@ -30,8 +30,8 @@ def regression_pair(
 ) -> Study:
     """Two tasks whose weights (``pair_weights``) have the cosine ``correlation``.
 
-    The correlation of the labels is not the same number, but grows with it. ``noise`` is
-    a standard deviation, 0.1 in the paper.
+    The correlation of the labels is not the same number, but grows with it. ``noise``
+    is a standard deviation, 0.1 in the paper.
     """
     weights = pair_weights(dim=dim, correlation=correlation, seed=seed)
     return planted(weights, num_rows=num_rows, noise=noise, seed=seed)

@@ -4,12 +4,12 @@
     schema = infer_schema(frame, tasks={"bought": "binary"}, train=split["train"])
     study = from_frame(frame, schema, split=split).scaled()
 
-A label column has the name of its task; a missing label means not observed. A value that
-a vocabulary does not know, or a missing one, has code 0. Nothing else is filled, and no
-row is dropped: what does not fit the schema raises ValueError.
+A label column has the name of its task; a missing label means not observed. A value
+that a vocabulary does not know, or a missing one, has code 0. Nothing else is filled,
+and no row is dropped: what does not fit the schema raises ValueError.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,14 @@ from jaxtyping import Int
 from pandas.api import types
 from torch import Tensor
 
-from ple_study.batch import Batch, Rows
 from ple_study.data.columns import (
     check_names,
     check_past,
-    encode,
-    features,
+    join,
     known_values,
-    labels,
     numbers,
+    rows_of,
+    wanted,
 )
 from ple_study.data.loader import SPLITS, Study, random_split
 from ple_study.schema import Feature, Schema, TaskSpec
@@ -47,8 +46,8 @@ def infer_schema(
     """A schema for a frame: numbers are numeric columns, all else is categorical.
 
     ``tasks`` maps a label column to its kind, or lists the specs; ``ignore`` names
-    columns that are neither feature nor label, such as an id or a date. Vocabularies, and
-    the number of classes where only a kind is given, come from the ``train`` rows.
+    columns that are neither feature nor label, such as an id or a date. Vocabularies,
+    and the number of classes where only a kind is given, come from the ``train`` rows.
     """
     names = list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
     check_names(frame.columns, [*names, *ignore])
@@ -112,10 +111,10 @@ def from_frame(
     """A study of a frame's rows, in their order.
 
     ``split`` names the rows of each part (60, 20, 20 % at random by ``seed`` without
-    one); ``weights`` maps a task to the column of its sample weights; ``customer`` names
-    a column of whole numbers that becomes ``Batch.customer``.
+    one); ``weights`` maps a task to the column of its sample weights; ``customer``
+    names a column of whole numbers that becomes ``Batch.customer``.
     """
-    rows = _join([_rows(frame, schema, weights or {}, customer)])
+    rows = join([rows_of(frame, schema, weights or {}, customer)])
     return Study(schema, rows, split or random_split(len(rows), seed=seed))
 
 
@@ -133,29 +132,19 @@ def from_parquet(
     As ``from_frame``, but only the columns that are needed are read, piece by piece, so
     that the table as a whole never lies in memory: only its tensors do.
     """
-    wanted = _wanted(schema, weights or {}, customer)
-    pieces = _pieces(Path(path), wanted)
-    rows = _join([_rows(p, schema, weights or {}, customer) for p in pieces])
+    names = wanted(schema, weights or {}, customer)
+    pieces = _pieces(Path(path), names)
+    rows = join([rows_of(p, schema, weights or {}, customer) for p in pieces])
     return Study(schema, rows, split or random_split(len(rows), seed=seed))
 
 
-def _wanted(schema: Schema, weights: Mapping[str, str], customer: str) -> list[str]:
-    unknown = sorted(set(weights) - set(schema.task_names))
-    if unknown:
-        raise ValueError(
-            f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
-        )
-    names = [*(f.name for f in schema.features), *schema.task_names, *weights.values()]
-    return list(dict.fromkeys([*names, customer] if customer else names))
-
-
-def _pieces(path: Path, wanted: list[str]) -> Iterator[pd.DataFrame]:
+def _pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
     """A file's rows in pieces. Raises ValueError when it cannot be read."""
     try:
         table = ds.dataset(path, format="parquet")
-        check_names(table.schema.names, wanted)
+        check_names(table.schema.names, names)
         start = 0
-        for piece in table.to_batches(columns=wanted):
+        for piece in table.to_batches(columns=names):
             frame = piece.to_pandas()
             frame.index += start
             start += len(frame)
@@ -165,40 +154,3 @@ def _pieces(path: Path, wanted: list[str]) -> Iterator[pd.DataFrame]:
         raise ValueError(
             f"{path} must be a Parquet file or a folder of them. Found: {error}"
         ) from error
-
-
-def _rows(
-    frame: pd.DataFrame, schema: Schema, weights: Mapping[str, str], customer: str
-) -> Rows:
-    check_names(frame.columns, _wanted(schema, weights, customer))
-    numeric = [features(frame[f.name], f) for f in schema.numeric]
-    coded = [encode(frame[f.name], f) for f in schema.categorical]
-    size = len(frame)
-    batch = Batch(
-        numeric=_columns(numeric, size, torch.float32),
-        categorical=_columns(coded, size, torch.int64),
-        customer=numbers(frame[customer], torch.int64) if customer else None,
-    )
-    known = {task.name: labels(frame[task.name], task) for task in schema.tasks}
-    weighed = {task: numbers(frame[c], torch.float32) for task, c in weights.items()}
-    return Rows(batch, known, weighed)
-
-
-def _columns(columns: list[Tensor], size: int, dtype: torch.dtype) -> Tensor:
-    return torch.stack(columns, dim=1) if columns else torch.zeros(size, 0, dtype=dtype)
-
-
-def _join(parts: Iterable[Rows]) -> Rows:
-    rows = list(parts)
-    if not sum(len(part) for part in rows):
-        raise ValueError("A table needs at least one row. Found none.")
-    batches = [part.batch for part in rows]
-    customers = [b.customer for b in batches if b.customer is not None]
-    batch = Batch(
-        numeric=torch.cat([b.numeric for b in batches]),
-        categorical=torch.cat([b.categorical for b in batches]),
-        customer=torch.cat(customers) if customers else None,
-    )
-    known = {k: torch.cat([part.labels[k] for part in rows]) for k in rows[0].labels}
-    weights = {k: torch.cat([part.weights[k] for part in rows]) for k in rows[0].weights}
-    return Rows(batch, known, weights)
