@@ -37,6 +37,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         kernel_name=KERNEL["name"],
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     ).execute()
 
