@@ -19,7 +19,7 @@ from ple_study.ranking import NAN, Scores, ndcg, recall, roc_and_precision
 from ple_study.schema import Schema, TaskKind, TaskSpec
 
 Found = Float[Tensor, " row"]
-BINS = 15  # of the calibration error, of equal width
+BINS = 15  # of the calibration error
 
 
 class Primary(NamedTuple):
@@ -52,12 +52,11 @@ def evaluate(
     labels: Mapping[str, Float[Tensor, " batch"]],
 ) -> dict[str, dict[str, float]]:
     """``evaluate_task`` for every task of the schema."""
-    return {
-        task.name: evaluate_task(task, logits[task.name], labels[task.name])
-        for task in schema.tasks
-    }
+    parts = ((task, logits[task.name], labels[task.name]) for task in schema.tasks)
+    return {task.name: evaluate_task(task, *rest) for task, *rest in parts}
 
 
+@torch.no_grad()
 def evaluate_task(task: TaskSpec, logits: Scores, labels: Found) -> dict[str, float]:
     """The metrics of the task's kind, and its ``skill``.
 
