@@ -1,0 +1,84 @@
+"""Do the tasks pull their shared parameters the same way?
+
+Only parameters that several tasks share are looked at. A private one is zero for every
+other task: it would lengthen both gradients, add nothing to their product, and so move
+every cosine towards zero.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ple_study.batch import Model, Rows
+from ple_study.objective.losses import task_losses
+from ple_study.schema import TaskSpec
+
+Gradients = Float[Tensor, "task parameter"]
+FLOOR = 1e-8
+
+
+def task_gradients(model: Model, rows: Rows, tasks: Sequence[TaskSpec]) -> Gradients:
+    """Each task's gradient in ``model.shared_parameters()``, one row a task.
+
+    One forward pass, one backward pass a task; ``.grad`` is left alone. The model runs
+    in the mode that it is in: in training, dropout draws and running statistics move. A
+    parameter that a task does not use counts as zero, and so does every parameter for a
+    task that no row observed.
+
+    Raises ValueError when the model shares no parameters.
+    """
+    shared = model.shared_parameters()
+    if not shared:
+        raise ValueError(
+            f"Gradients are compared in the parameters that tasks share. Found none in "
+            f"{type(model).__name__}."
+        )
+    losses = task_losses(tasks, model(rows.batch).logits, rows.labels, rows.weights)
+    gradients = []
+    # All tasks in one batched backward pass took 1.1 to 1.8 times as long on a CPU.
+    for value in losses.values.unbind():
+        parts = torch.autograd.grad(
+            value, shared, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        gradients.append(torch.cat([part.flatten() for part in parts]))
+    return torch.stack(gradients)
+
+
+def cosines(gradients: Gradients) -> Float[Tensor, "task task"]:
+    """cos(i, j) = g_i . g_j / (|g_i| |g_j|), all pairs in one product.
+
+    Norms are at least 1e-8. A task whose gradient is zero, as that of a task without
+    labels is, has no direction: its row and column are NaN.
+    """
+    norms = gradients.norm(dim=1, keepdim=True)
+    unit = gradients / norms.clamp(min=FLOOR).where(norms > 0, torch.nan)
+    return unit @ unit.T
+
+
+def conflict_rate(cosines: Float[Tensor, "task task"]) -> float:
+    """Share of the pairs of tasks with a negative cosine; NaN when there is no pair.
+
+    Pairs with a NaN are left out.
+    """
+    first, second = torch.triu_indices(len(cosines), len(cosines), 1)
+    pairs = cosines[first, second]
+    pairs = pairs[~pairs.isnan()]
+    return (pairs < 0).double().mean().item()
+
+
+def magnitude_ratios(gradients: Gradients) -> Float[Tensor, "task task"]:
+    """|g_i| / |g_j|; NaN where either is zero."""
+    norms = gradients.norm(dim=1)
+    norms = norms.where(norms > 0, torch.nan)
+    return norms[:, None] / norms
+
+
+def joint_change(gradients: Gradients) -> Float[Tensor, " task"]:
+    """How each loss moves, to first order, per unit step against the summed gradient.
+
+    -g_k . sum_j g_j: below zero the joint step serves the task, above it harms. A pair
+    of opposed gradients need harm neither, and never harms the longer one.
+    """
+    return -gradients @ gradients.sum(0)
