@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ple_study.batch import Model, Rows
 from ple_study.objective.losses import task_losses
@@ -126,6 +127,15 @@ class Learner(L.LightningModule):
             if group["params"]
         ]
         return torch.optim.AdamW(parts, fused=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
+    ) -> None:
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = get_total_norm([p.grad for p in own if p.grad is not None])
+        # Where asking costs no wait for a device, a small gradient is left alone.
+        if self.device.type != "cpu" or norm > self.options.clip:
+            clip_grads_with_norm_(own, self.options.clip, norm)
 
     def transfer_batch_to_device(self, batch: Rows, *_: Any) -> Rows:
         return batch  # the rows are there already

@@ -9,7 +9,6 @@ was killed begins its unfinished epoch again and ends as if nothing had happened
 import hashlib
 import json
 import logging
-import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -140,7 +139,6 @@ def _train(
         devices=[where.index] if where.type == "cuda" else 1,
         precision="32-true" if precision == "32" else "bf16-mixed",
         max_epochs=training.epochs - len(state.history),
-        gradient_clip_val=None if math.isinf(training.clip) else training.clip,
         callbacks=[state, *([TQDMProgressBar(refresh_rate=20)] if bar else [])],
         enable_progress_bar=bar,
         # Whatever would work once a step, or write by itself, is off.
