@@ -5,15 +5,22 @@
 nbval runs every cell again and compares what it shows. The plugin compares numbers
 with a tolerance and figures by their shapes, and closes nbval's silent passes: a cell
 that was never run, that asks to be skipped, or that promised an exception.
+
+A notebook whose data cannot be fetched says so by the tag `needs-data:<folder>` on a
+cell. Where PLE_STUDY_DATA has no such folder it is skipped, unless nothing may be.
 """
 
+import os
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from nbval.plugin import IPyNbCell
 
 from book._tools import kernel
 from tests.book.compare import Tolerance, output_difference
+from tests.book.policy import NEEDS_DATA, tags
+from tests.book.site import STRICT
 
 seconds: dict[str, float] = defaultdict(float)
 
@@ -32,6 +39,16 @@ def compare_outputs(self: IPyNbCell, test, ref, skip_compare=None) -> bool:
     return difference is None
 
 
+def missing_data(notebook) -> str | None:
+    """Name a folder of data that a notebook needs and this machine lacks."""
+    data = Path(os.environ.get("PLE_STUDY_DATA", "."))
+    for tag in (tag for cell in notebook.cells for tag in tags(cell)):
+        folder = tag.removeprefix(NEEDS_DATA)
+        if folder != tag and not (data / folder).is_dir():
+            return folder
+    return None
+
+
 def pytest_configure() -> None:
     """Teach nbval to compare, and fix what every kernel inherits."""
     kernel.prepare()
@@ -42,6 +59,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse a cell whose outputs could not be compared."""
     if not isinstance(item, IPyNbCell):
         return
+    if not STRICT and (folder := missing_data(item.parent.nb)):
+        pytest.skip(f"no data: put {folder}/ into the folder named by PLE_STUDY_DATA")
     raised = any(out.output_type == "error" for out in item.cell.outputs)
     if item.cell.execution_count is None:
         pytest.fail("the cell was never run: run `make refresh`", pytrace=False)

@@ -9,9 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 from book._tools.refresh import refresh
 from tests.book import small
+from tests.book.gate import missing_data
 
 ROOT = Path(__file__).parents[2]
 GATE = [
@@ -109,6 +111,12 @@ def test_a_planted_mistake_fails(outcome: str, name: str) -> None:
 def test_the_time_of_each_notebook_is_reported(outcome: str) -> None:
     assert "notebooks (budget 240 s each)" in outcome
     assert re.search(r"\d\.\d s  \S*right\.ipynb", outcome)
+
+
+def test_a_notebook_whose_data_are_missing_is_skipped() -> None:
+    cell = new_code_cell("load()", metadata={"tags": ["needs-data:no-such-folder"]})
+    assert missing_data(new_notebook(cells=[cell])) == "no-such-folder"
+    assert missing_data(new_notebook(cells=[new_code_cell("load()")])) is None
 
 
 def test_a_second_run_changes_no_byte(tmp_path: Path) -> None:
