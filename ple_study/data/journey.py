@@ -28,10 +28,11 @@ from torch import Tensor
 
 from ple_study.batch import Batch, Rows
 from ple_study.data.columns import encode, known_values
-from ple_study.data.journey_events import events, sequences, stack
+from ple_study.data.journey_events import sequences, series
 from ple_study.data.journey_features import MONTH
 from ple_study.data.journey_habits import PERSON, PROBABILITY, categories, numeric
-from ple_study.data.journey_snapshots import Snapshot, label_values, snapshots
+from ple_study.data.journey_labels import Label
+from ple_study.data.journey_snapshots import Snapshot, Values, label_values, snapshots
 from ple_study.data.journey_tables import Purchases, read
 from ple_study.data.journey_tasks import LABELS, TRANSFERS
 from ple_study.data.loader import SPLITS, Study
@@ -72,28 +73,27 @@ def labels_table(
     regression label is trained on as (label - mean) / std.
     """
     shots = snapshots(purchases if purchases is not None else read(), every)
-    rows = []
-    for label in LABELS:
-        values = label_values(label, shots, seed)
-        known = values.raw[~np.isnan(values.raw)]
-        counts = np.unique(known, return_counts=True)[1]
-        spec = label.spec
-        rows.append(
-            {
-                "task": spec.name,
-                "group": spec.group,
-                "kind": spec.kind,
-                "classes": spec.classes,
-                "predicts": label.words,
-                "unit": label.unit,
-                "horizon_days": label.horizon,
-                "observed": len(known) / len(values.raw),
-                "base": counts.max() / len(known) if spec.classes > 1 else known.mean(),
-                "mean": values.mean,
-                "std": values.std,
-            }
-        )
+    rows = [_table_row(label, label_values(label, shots, seed)) for label in LABELS]
     return pd.DataFrame(rows)
+
+
+def _table_row(label: Label, values: Values) -> dict[str, str | float]:
+    known = values.raw[~np.isnan(values.raw)]
+    commonest = np.unique(known, return_counts=True)[1].max() / len(known)
+    spec = label.spec
+    return {
+        "task": spec.name,
+        "group": spec.group,
+        "kind": spec.kind,
+        "classes": spec.classes,
+        "predicts": label.words,
+        "unit": label.unit,
+        "horizon_days": label.horizon,
+        "observed": len(known) / len(values.raw),
+        "base": commonest if spec.classes > 1 else known.mean(),
+        "mean": values.mean,
+        "std": values.std,
+    }
 
 
 def _split(shots: list[Snapshot]) -> dict[str, Tensor]:
@@ -102,8 +102,22 @@ def _split(shots: list[Snapshot]) -> dict[str, Tensor]:
 
 
 def _inputs(shots: list[Snapshot]) -> tuple[tuple[Feature, ...], Batch]:
+    numbers, values = _numeric(shots)
+    texts = [categories(shot.past).iloc[shot.households] for shot in shots]
+    coded, codes = _coded(texts, [shot.part == "train" for shot in shots])
+    households = np.concatenate([shot.households for shot in shots])
+    batch = Batch(
+        numeric=values,
+        categorical=codes,
+        events=series(shots),
+        customer=torch.from_numpy(households),
+    )
+    return numbers + coded, batch
+
+
+def _numeric(shots: list[Snapshot]) -> tuple[tuple[Feature, ...], Tensor]:
     blocks = [numeric(shot.past, shot.vocabulary) for shot in shots]
-    numbers = tuple(
+    features = tuple(
         Feature(
             name=name,
             kind="probability" if group in PROBABILITY else "numeric",
@@ -112,22 +126,11 @@ def _inputs(shots: list[Snapshot]) -> tuple[tuple[Feature, ...], Batch]:
         for group, columns in blocks[0].items()
         for name in columns
     )
-    values = [
-        np.stack([c for columns in block.values() for c in columns.values()], axis=1)
-        for block in blocks
-    ]
-    texts = [categories(shot.past).iloc[shot.households] for shot in shots]
-    coded, codes = _coded(texts, [shot.part == "train" for shot in shots])
-    rows = [v[shot.households] for v, shot in zip(values, shots, strict=True)]
-    series = [events(s.past, s.vocabulary, s.households) for s in shots]
-    households = np.concatenate([shot.households for shot in shots])
-    batch = Batch(
-        numeric=torch.from_numpy(np.concatenate(rows)).float(),
-        categorical=codes,
-        events=stack(series),
-        customer=torch.from_numpy(households),
-    )
-    return numbers + coded, batch
+    parts = []
+    for shot, block in zip(shots, blocks, strict=True):
+        columns = [c for group in block.values() for c in group.values()]
+        parts.append(np.stack(columns, axis=1)[shot.households])
+    return features, torch.from_numpy(np.concatenate(parts)).float()
 
 
 def _coded(

@@ -6,17 +6,17 @@ import torch
 
 from ple_study.batch import Events
 from ple_study.data.journey_features import Vocabulary
-from ple_study.data.journey_tables import Codes
-from ple_study.data.journey_windows import Window, total
+from ple_study.data.journey_snapshots import Snapshot
 from ple_study.schema import Sequence
 
 DAYS, BASKETS, DEPARTMENTS = 180, 90, 8
 Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 DAILY = (
     "baskets",
-    "lines",
     "spend",
+    "lines",
     "discount",
     "coupon",
     "private_share",
@@ -38,9 +38,10 @@ BASKET = (
 def sequences(vocabulary: Vocabulary) -> tuple[Sequence, Sequence]:
     """The two series as the schema states them; money is log(1 + dollars).
 
-    daily: one step a day, the last is the day before the cut-off; eight totals of the
-    day and the dollars in each of the eight largest departments. baskets: one step a
-    visit; ``hour`` is of 24, ``days_since_last`` is log(1 + days).
+    daily: one step a day, the last is the day before the cut-off; six numbers of the
+    day, two of the calendar, and the dollars in each of the eight largest departments.
+    baskets: one step a visit, the last is the latest. Counts and days enter as log(1 +
+    x) too; ``private_share`` is of the lines, ``hour`` a share of the day.
     """
     names = vocabulary.names("department", DEPARTMENTS)
     daily = (*DAILY, *(f"spend:{name}" for name in names))
@@ -50,63 +51,55 @@ def sequences(vocabulary: Vocabulary) -> tuple[Sequence, Sequence]:
     )
 
 
-def events(
-    past: Window, vocabulary: Vocabulary, households: Codes
-) -> dict[str, tuple[Floats, npt.NDArray[np.bool_]]]:
-    """Values ``[row, time, channel]`` and mask ``[row, time]`` of both series.
+def series(shots: list[Snapshot]) -> dict[str, Events]:
+    """Both series of the households of all cut-offs, one cut-off after the other.
 
     A day is real from the household's first basket in the window on, so that a day
     without shopping is seen; a step that is not real is all zero.
     """
-    return {
-        "daily": _daily(past, vocabulary, households),
-        "baskets": _baskets(past, households),
-    }
+    rows = sum(len(shot) for shot in shots)
+    built = {}
+    schemas = sequences(shots[0].vocabulary)
+    for schema, fill in zip(schemas, (_daily, _baskets), strict=True):
+        values = torch.zeros(rows, schema.steps, len(schema.channels))
+        mask = torch.zeros(rows, schema.steps, dtype=torch.bool)
+        start = 0
+        for shot in shots:
+            part = slice(start, start + len(shot))
+            fill(shot, values[part].numpy(), mask[part].numpy())
+            start += len(shot)
+        built[schema.name] = Events(values=values, mask=mask)
+    return built
 
 
-def stack(
-    parts: list[dict[str, tuple[Floats, npt.NDArray[np.bool_]]]],
-) -> dict[str, Events]:
-    """The series of several cut-offs as tensors, one after the other."""
-    return {
-        name: Events(
-            values=torch.from_numpy(np.concatenate([part[name][0] for part in parts])),
-            mask=torch.from_numpy(np.concatenate([part[name][1] for part in parts])),
-        )
-        for name in parts[0]
-    }
-
-
-def _daily(
-    past: Window, vocabulary: Vocabulary, households: Codes
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    day = past.baskets["day"].to_numpy() - past.start
-
-    def by_day(column: str = "") -> Floats:
-        sums = total(past.baskets, past.size, column, day, DAYS)
-        return sums[households].astype(np.float32)
-
-    lines = by_day("num_lines")
-    place = vocabulary.place("department", DEPARTMENTS)[past.lines["department"]]
-    cell = (past.lines["day"].to_numpy() - past.start) * DEPARTMENTS + place
-    cell[place < 0] = -1
-    sums = total(past.lines, past.size, "sales", cell, DAYS * DEPARTMENTS)
-    spend = sums.reshape(-1, DAYS, DEPARTMENTS)[households].astype(np.float32)
+def _daily(shot: Snapshot, values: Floats, mask: Bools) -> None:
+    past = shot.past
+    place = np.full(past.size, -1)
+    place[shot.households] = np.arange(len(shot))
+    frame = past.baskets
+    row = place[frame["household"]], frame["day"].to_numpy() - past.start
+    for channel, column in enumerate(("sales", "num_lines", "discount", "coupon")):
+        np.add.at(values[..., channel + 1], row, frame[column].to_numpy(np.float32))
+    np.add.at(values[..., 0], row, 1)
+    np.add.at(values[..., 5], row, frame["private"].to_numpy(np.float32))
+    department = shot.vocabulary.place("department", DEPARTMENTS)
+    column = department[past.lines["department"]]
+    lines = past.lines[column >= 0]
+    cell = place[lines["household"]], lines["day"].to_numpy() - past.start
+    sales = lines["sales"].to_numpy(np.float32)
+    np.add.at(values, (*cell, len(DAILY) + column[column >= 0]), sales)
+    values[..., 5] /= np.maximum(values[..., 2], 1)
+    mask[:] = np.maximum.accumulate(values[..., 0] > 0, axis=1)
+    for logged in (slice(5), slice(len(DAILY), None)):
+        np.log1p(values[..., logged], out=values[..., logged])
     angle = 2 * np.pi * (np.arange(past.start, past.stop) % 7) / 7
-    clock = np.broadcast_to(angle, lines.shape).astype(np.float32)
-    logs = [
-        np.log1p(by_day(c)) for c in ("", "num_lines", "sales", "discount", "coupon")
-    ]
-    share = by_day("private") / np.maximum(lines, 1)
-    values = np.stack([*logs, share, np.sin(clock), np.cos(clock)], axis=-1)
-    values = np.concatenate([values, np.log1p(spend)], axis=-1)
-    mask = np.maximum.accumulate(lines > 0, axis=1)
-    return values * mask[..., None], mask
+    values[..., 6] = np.sin(angle) * mask
+    values[..., 7] = np.cos(angle) * mask
 
 
-def _baskets(past: Window, households: Codes) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _baskets(shot: Snapshot, values: Floats, mask: Bools) -> None:
     """The last baskets of each household, the newest at the end."""
-    frame = past.baskets.sort_values("household", kind="stable")
+    frame = shot.past.baskets.sort_values("household", kind="stable")
     household, store = frame["household"].to_numpy(), frame["store"].to_numpy()
     same = np.append(False, household[1:] == household[:-1])
     gap = np.where(same, frame["day"].diff().fillna(0), 0)
@@ -114,11 +107,11 @@ def _baskets(past: Window, households: Codes) -> tuple[Floats, npt.NDArray[np.bo
     lines = frame["num_lines"].to_numpy()
     columns = [np.log1p(frame[c]) for c in ("sales", "num_lines", "discount", "coupon")]
     columns += [frame["private"] / lines, np.log1p(gap), again, frame["hour"] / 24]
-    number = np.bincount(household, minlength=past.size).cumsum()
-    step = BASKETS - (number[household] - np.arange(len(frame)))
+    last = np.bincount(household, minlength=shot.past.size).cumsum()
+    step = BASKETS - (last[household] - np.arange(len(frame)))
+    place = np.full(shot.past.size, -1)
+    place[shot.households] = np.arange(len(shot))
     kept = step >= 0
-    values = np.zeros((past.size, BASKETS, len(BASKET)), np.float32)
-    mask = np.zeros((past.size, BASKETS), dtype=bool)
-    values[household[kept], step[kept]] = np.stack(columns, axis=-1)[kept]
-    mask[household[kept], step[kept]] = True
-    return values[households], mask[households]
+    cell = place[household[kept]], step[kept]
+    values[cell] = np.stack(columns, axis=-1)[kept]
+    mask[cell] = True

@@ -14,7 +14,7 @@ from ple_study.data.journey_features import (
     part_of_week,
     share,
 )
-from ple_study.data.journey_tables import Codes
+from ple_study.data.journey_tables import Array, Codes
 from ple_study.data.journey_windows import Window, total
 
 PERSON = (
@@ -44,22 +44,23 @@ def coupon(past: Window, _: Vocabulary) -> Columns:
         out[f"discount_lines_{days}d"] = share(
             total(bought, past.size), recent.lines_sum()
         )
-        redeemed = past.purchases.redemptions
-        redeemed = redeemed[redeemed["day"].between(past.stop - days, past.stop - 1)]
-        out[f"redeemed_{days}d"] = np.log1p(total(redeemed, past.size))
     return out | campaigns(past)
 
 
 def campaigns(past: Window) -> Columns:
-    """Campaigns that had begun before the cut-off; their planned end is then known."""
+    """Campaigns begun before the cut-off, whose planned end is known, and coupons."""
     mailed = past.purchases.mailings
     mailed = mailed[mailed["day"] < past.stop]
     running = mailed[mailed["end"] >= past.stop]
     out = {}
     for kind, name in enumerate("ABC"):
-        for what, frame in (("received", mailed), ("running", running)):
-            chosen = frame[frame["kind"] == kind]
-            out[f"campaigns_{what}_{name}"] = np.log1p(total(chosen, past.size))
+        chosen = mailed[mailed["kind"] == kind]
+        out[f"campaigns_{name}"] = np.log1p(total(chosen, past.size))
+    out["campaigns_running"] = np.log1p(total(running, past.size))
+    redeemed = past.purchases.redemptions
+    for days in (91, 180):
+        recent = redeemed["day"].between(past.stop - days, past.stop - 1)
+        out[f"redeemed_{days}d"] = np.log1p(total(redeemed[recent], past.size))
     left = np.zeros(past.size)
     np.maximum.at(left, running["household"], running["end"] - past.stop + 1.0)
     return out | {"campaign_days_left": np.log1p(left)}
@@ -105,11 +106,19 @@ def brand(past: Window, vocabulary: Vocabulary) -> Columns:
         recent = past.last(days)
         out[f"private_{days}d"] = share(recent.lines_sum("private"), recent.lines_sum())
         for key in ("product", "manufacturer"):
-            pair = recent.lines[["household", key]].drop_duplicates()
-            distinct = total(pair, past.size)
+            distinct = _distinct(recent, key)
             out[f"{key}s_{days}d"] = np.log1p(distinct)
             out[f"{key}_variety_{days}d"] = share(distinct, recent.lines_sum())
     return out
+
+
+def _distinct(window: Window, key: str) -> Array:
+    """How many different codes each household has in its lines."""
+    num = len(window.purchases.names[key]) + 1  # one for those not known
+    lines = window.lines
+    pair = lines["household"].to_numpy() * num + lines[key].to_numpy() % num
+    found = np.bincount(pd.unique(pair) // num, minlength=window.size)
+    return found.astype(np.float64)
 
 
 BLOCKS: dict[str, Block] = {

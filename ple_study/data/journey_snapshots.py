@@ -9,6 +9,7 @@ from ple_study.data.journey_features import MONTH, Vocabulary
 from ple_study.data.journey_labels import Label, View
 from ple_study.data.journey_tables import Array, Codes, Purchases
 from ple_study.data.journey_windows import Window
+from ple_study.data.loader import SPLITS
 
 PAST = 180  # days
 FIRST = {"train": 197, "val": 253, "test": 309}  # first cut-off day of each part
@@ -71,7 +72,7 @@ def label_values(label: Label, shots: list[Snapshot], seed: int) -> Values:
     part = np.repeat([shot.part for shot in shots], [len(shot) for shot in shots])
     if not label.horizon:
         household = np.concatenate([shot.households for shot in shots])
-        raw[_dealt(household, raw, seed) != part] = np.nan
+        raw[_dealt(shots[0].past.purchases, seed)[household] != part] = np.nan
     train = raw[part == "train"]
     if label.buckets:
         inner = np.linspace(0, 1, label.buckets + 1)[1:-1]
@@ -91,13 +92,12 @@ def _raw(label: Label, shot: Snapshot) -> Array:
     return label.raw(View(shot.past, after, shot.vocabulary))[shot.households]
 
 
-def _dealt(household: Codes, raw: Array, seed: int) -> npt.NDArray[np.str_]:
-    """The part in which each household's survey is shown."""
-    known = np.unique(household[~np.isnan(raw)])
+def _dealt(purchases: Purchases, seed: int) -> npt.NDArray[np.object_]:
+    """By household, the part in which its survey is shown."""
+    known = np.flatnonzero(purchases.demographics["age"].notna())
     order = np.random.default_rng(seed).permutation(known)
-    place = np.full(household.max() + 1, len(order))
-    place[order] = np.arange(len(order))
     cuts = [round(len(order) * share) for share in SHARES]
-    return np.array(["train", "val", "test"])[
-        np.searchsorted(cuts, place[household], side="right")
-    ]
+    part = np.full(purchases.num_households, "", dtype=object)
+    for name, dealt in zip(SPLITS, np.split(order, cuts), strict=True):
+        part[dealt] = name
+    return part

@@ -28,15 +28,20 @@ TABLES = (
     "products",
     "transactions",
 )
-KEYS = ("household", "store", "product", "department", "category", "manufacturer")
+PARTS = {  # of a product, and the column that says so
+    "department": "department",
+    "category": "product_category",
+    "manufacturer": "manufacturer_id",
+}
 
 
 @dataclass(frozen=True)
 class Purchases:
     """All tables, with codes in place of ids and days in place of dates.
 
-    lines: one row a product in a basket: day, hour, basket, the six ``KEYS``, private
-    (the retailer's own brand), and sales, discount, coupon in dollars.
+    lines: one row a product in a basket: day, hour, basket; the codes of household,
+    store, product, department, category, manufacturer, -1 where not known; private (1
+    for the retailer's own brand); and sales, discount, coupon in dollars.
     baskets: one row a visit: day, hour, household, store, num_lines, and sums.
     mailings: household, kind (0, 1, 2 for type A, B, C), day and end of a campaign.
     redemptions: household and day of a campaign's coupon handed in.
@@ -103,33 +108,41 @@ def _days(frame: pd.DataFrame, column: str) -> "pd.Series[int]":
 def _lines(
     transactions: pd.DataFrame, products: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.object_]]]:
-    stamp = transactions["transaction_timestamp"]
-    summer = stamp.ge(SUMMER[0]) & stamp.lt(SUMMER[1])
-    local = stamp - pd.to_timedelta(5 - summer.astype(int), unit="h")
-    frame = transactions.assign(transaction_timestamp=local)
-    renamed = {"product_category": "category"} | {f"{key}_id": key for key in KEYS}
+    frame = transactions
+    if not frame["transaction_timestamp"].is_monotonic_increasing:
+        frame = frame.sort_values("transaction_timestamp", kind="stable")
+    local = frame.assign(transaction_timestamp=_eastern(frame["transaction_timestamp"]))
+    codes, names = {}, {}
+    for key in ("household", "store", "product"):
+        codes[key], names[key] = _coded(frame[f"{key}_id"])
     place = pd.Index(products["product_id"]).get_indexer(frame["product_id"])
-    parts = products.rename(columns=renamed).drop(columns="product").reset_index()
-    parts = parts.reindex(place).reset_index(drop=True)
-    parts["manufacturer"] = parts["manufacturer"].astype("Int64")
-    frame = frame.rename(columns=renamed).reset_index(drop=True)
-    names, codes = {}, {}
-    for key in KEYS:
-        column = frame[key] if key in frame else parts[key]
-        code, name = pd.factorize(column, sort=True)
-        codes[key], names[key] = code.astype(np.int64), np.asarray(name, dtype=object)
+    for key, column in PARTS.items():
+        code, names[key] = _coded(products[column])
+        codes[key] = np.append(code, -1)[place]  # the last for a product not listed
+    private = np.append(products["brand"] == "Private", False)[place]
     values = {
-        "day": _days(frame, "transaction_timestamp"),
-        "hour": frame["transaction_timestamp"].dt.hour,
-        "basket": frame["basket_id"],
+        "day": _days(local, "transaction_timestamp").to_numpy(),
+        "hour": local["transaction_timestamp"].dt.hour.to_numpy(np.int64),
+        "basket": frame["basket_id"].to_numpy(),
         **codes,
-        "private": (parts["brand"] == "Private").astype(float),
-        "sales": frame["sales_value"],
-        "discount": frame["retail_disc"],
-        "coupon": frame["coupon_disc"],
-        "stamp": frame["transaction_timestamp"],
+        "private": private.astype(np.float64),
+        "sales": frame["sales_value"].to_numpy(),
+        "discount": frame["retail_disc"].to_numpy(),
+        "coupon": frame["coupon_disc"].to_numpy(),
+        "stamp": local["transaction_timestamp"].to_numpy(),
     }
-    return pd.DataFrame(values).sort_values("stamp", kind="stable"), names
+    return pd.DataFrame(values), names
+
+
+def _eastern(stamp: pd.Series) -> pd.Series:
+    summer = stamp.ge(SUMMER[0]) & stamp.lt(SUMMER[1])
+    return stamp - pd.to_timedelta(5 - summer.astype(int), unit="h")
+
+
+def _coded(column: pd.Series) -> tuple[Codes, npt.NDArray[np.object_]]:
+    """Codes in order of the values, -1 where missing, and the values."""
+    code, name = pd.factorize(column, sort=True)
+    return code.astype(np.int64), np.asarray(name, dtype=object)
 
 
 def _baskets(lines: pd.DataFrame) -> pd.DataFrame:
@@ -137,5 +150,4 @@ def _baskets(lines: pd.DataFrame) -> pd.DataFrame:
     groups = lines.groupby("basket", sort=False)
     first = groups[["stamp", "day", "hour", "household", "store"]].first()
     sums = groups[["sales", "discount", "coupon", "private"]].sum()
-    both = first.join(sums).assign(num_lines=groups.size())
-    return both.sort_values(["stamp", "household"], kind="stable").reset_index()
+    return first.join(sums).assign(num_lines=groups.size()).reset_index()
