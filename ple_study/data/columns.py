@@ -14,7 +14,7 @@ from ple_study.batch import Batch, Rows
 from ple_study.schema import Feature, Schema, TaskSpec, Value
 
 
-def check_names(found: Iterable[str], wanted: Iterable[str]) -> None:
+def check_names(found: Iterable[object], wanted: Iterable[str]) -> None:
     """Raise ValueError for a name that is no text, found twice, or missing."""
     counts = Counter(found)
     strange = [name for name in counts if not isinstance(name, str)]

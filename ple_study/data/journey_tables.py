@@ -61,16 +61,19 @@ class Purchases:
         return len(self.names["household"])
 
 
-def read(tables: Mapping[str, pd.DataFrame] | None = None) -> Purchases:
+def read(
+    tables: Mapping[str, pd.DataFrame] | None = None, stop: int = YEAR
+) -> Purchases:
     """Read the year from its files, or take ``tables`` (raw, by name) in their place.
 
-    Raises ValueError when a table has a date after the year's end.
+    Raises ValueError when a purchase or a coupon handed in is dated on day ``stop`` or
+    later: tables that are to be scored at a cut-off must not know what comes after it.
     """
     raw = tables or {
         name: pd.read_parquet(fetch(f"completejourney/{name}.parquet"))
         for name in TABLES
     }
-    lines, names = _lines(raw["transactions"], raw["products"])
+    lines, names = _lines(raw["transactions"], raw["products"], stop)
     households = pd.Index(names["household"])
     campaigns = raw["campaigns"].merge(raw["campaign_descriptions"], on="campaign_id")
     redeemed = raw["coupon_redemptions"]
@@ -82,7 +85,7 @@ def read(tables: Mapping[str, pd.DataFrame] | None = None) -> Purchases:
     }
     redemptions = {
         "household": households.get_indexer(redeemed["household_id"]),
-        "day": _days(redeemed, "redemption_date"),
+        "day": _days(redeemed, "redemption_date", stop),
     }
     people = raw["demographics"].set_index("household_id").reindex(households)
     return Purchases(
@@ -95,18 +98,19 @@ def read(tables: Mapping[str, pd.DataFrame] | None = None) -> Purchases:
     )
 
 
-def _days(frame: pd.DataFrame, column: str) -> "pd.Series[int]":
-    day = (frame[column] - ORIGIN).dt.days
-    if day.max() >= YEAR:
+def _days(frame: pd.DataFrame, column: str, stop: int) -> Codes:
+    times = frame[column]
+    end = ORIGIN + pd.Timedelta(days=stop)
+    if len(times) and not ORIGIN <= times.min() <= times.max() < end:
         raise ValueError(
-            f"Column {column!r} must lie in 2017, local time. Found "
-            f"{frame[column].max()}, after the year's end."
+            f"Column {column!r} must lie from {ORIGIN:%Y-%m-%d} to before "
+            f"{end:%Y-%m-%d}, local time. Found {times.min()} to {times.max()}."
         )
-    return day
+    return (times - ORIGIN).dt.days.to_numpy(np.int64)
 
 
 def _lines(
-    transactions: pd.DataFrame, products: pd.DataFrame
+    transactions: pd.DataFrame, products: pd.DataFrame, stop: int
 ) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.object_]]]:
     frame = transactions
     if not frame["transaction_timestamp"].is_monotonic_increasing:
@@ -121,7 +125,7 @@ def _lines(
         codes[key] = np.append(code, -1)[place]  # the last for a product not listed
     private = np.append(products["brand"] == "Private", False)[place]
     values = {
-        "day": _days(local, "transaction_timestamp").to_numpy(),
+        "day": _days(local, "transaction_timestamp", stop),
         "hour": local["transaction_timestamp"].dt.hour.to_numpy(np.int64),
         "basket": frame["basket_id"].to_numpy(),
         **codes,

@@ -1,0 +1,248 @@
+"""A table of one's own: to tensors, from a frame or from Parquet, or refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ple_study.data.loader import random_split
+from ple_study.data.tables import from_frame, from_parquet, infer_schema, time_split
+from ple_study.schema import Feature, Schema, TaskSpec
+
+SIZE = 50
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """A table of each kind of column: 2 numeric, 2 categorical, 3 tasks, id and day."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({
+        "income": rng.normal(size=SIZE),
+        "visits": rng.integers(0, 9, SIZE),
+        "city": rng.choice(["Oslo", "Rome", "Bonn"], SIZE),
+        "member": rng.random(SIZE) < 0.5,
+        "bought": rng.integers(0, 2, SIZE).astype(float),
+        "stage": rng.permutation(SIZE) % 4,
+        "spend": rng.normal(size=SIZE),
+        "weight": rng.random(SIZE) + 0.5,
+        "id": rng.permutation(SIZE) + 2**60,
+        "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(SIZE), unit="D"),
+    })  # fmt: skip
+
+
+@pytest.fixture
+def schema() -> Schema:
+    return Schema(
+        features=(
+            Feature(name="visits"),
+            Feature(name="city", kind="categorical", vocabulary=("Bonn", "Oslo")),
+            Feature(name="income"),
+            Feature(name="member", kind="categorical", vocabulary=(False, True)),
+        ),
+        tasks=(
+            TaskSpec(name="bought"),
+            TaskSpec(name="stage", kind="multiclass", classes=4),
+            TaskSpec(name="spend", kind="regression"),
+        ),
+    )
+
+
+def test_columns_go_where_the_schema_says(frame: pd.DataFrame, schema: Schema) -> None:
+    frame.loc[3, "bought"] = np.nan
+    study = from_frame(frame, schema, weights={"spend": "weight"}, customer="id")
+    batch = study.rows.batch
+    np.testing.assert_allclose(batch.numeric, frame[["visits", "income"]], rtol=1e-6)
+    codes = {"Bonn": 1, "Oslo": 2, "Rome": 0}
+    assert batch.categorical[:, 0].tolist() == [codes[c] for c in frame["city"]]
+    assert batch.categorical[:, 1].tolist() == [1 + m for m in frame["member"]]
+    assert batch.customer is not None
+    assert batch.customer.tolist() == frame["id"].tolist()
+    assert study.rows.labels["bought"].isnan().nonzero().flatten().tolist() == [3]
+    np.testing.assert_allclose(study.rows.weights["spend"], frame["weight"], rtol=1e-6)
+    assert list(study.rows.weights) == ["spend"]
+
+
+def test_split_is_the_one_given_or_random_by_seed(
+    frame: pd.DataFrame, schema: Schema
+) -> None:
+    split = random_split(SIZE, seed=7)
+    for study in (
+        from_frame(frame, schema, split=split),
+        from_frame(frame, schema, seed=7),
+    ):
+        assert all(torch.equal(study.split[name], split[name]) for name in split)
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_parquet_says_the_same_as_the_frame(
+    frame: pd.DataFrame, schema: Schema, tmp_path: Path, pieces: int
+) -> None:
+    frame.loc[5, "stage"] = np.nan
+    path = tmp_path / "table.parquet"
+    if pieces == 1:
+        frame.to_parquet(path, row_group_size=7)
+    else:
+        path.mkdir()
+        for number, rows in enumerate(np.array_split(np.arange(SIZE), pieces)):
+            frame.iloc[rows].to_parquet(path / f"part-{number}.parquet")
+    options = {"weights": {"spend": "weight"}, "customer": "id"}
+    ours = from_frame(frame, schema, **options)  # type: ignore[arg-type]
+    read = from_parquet(path, schema, **options)  # type: ignore[arg-type]
+    assert torch.equal(ours.rows.batch.numeric, read.rows.batch.numeric)
+    assert torch.equal(ours.rows.batch.categorical, read.rows.batch.categorical)
+    assert ours.rows.batch.customer is not None
+    assert read.rows.batch.customer is not None
+    assert torch.equal(ours.rows.batch.customer, read.rows.batch.customer)
+    for name, label in ours.rows.labels.items():
+        torch.testing.assert_close(read.rows.labels[name], label, equal_nan=True)
+    assert torch.equal(ours.rows.weights["spend"], read.rows.weights["spend"])
+
+
+def test_ten_lines_from_a_parquet_file_to_scaled_rows(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "customers.parquet"
+    frame.to_parquet(path)
+    table = pd.read_parquet(path)
+    split = random_split(len(table), seed=0)
+    schema = infer_schema(
+        table,
+        tasks={"bought": "binary", "stage": "multiclass", "spend": "regression"},
+        ignore=["id", "day", "weight"],
+        train=split["train"],
+    )
+    study = from_parquet(path, schema, split=split).scaled()
+    assert study.part("train").batch.numeric.mean(0).abs().max() < 1e-6
+    assert [f.name for f in schema.numeric] == ["income", "visits"]
+    assert [f.name for f in schema.categorical] == ["city", "member"]
+    assert [t.outputs for t in schema.tasks] == [1, 4, 1]
+
+
+def test_vocabulary_and_classes_come_from_training_alone(frame: pd.DataFrame) -> None:
+    train = torch.arange(30)
+    frame.loc[30:, "city"] = "Paris"
+    frame.loc[:29, "stage"] = np.arange(30) % 2
+    frame.loc[30:, "stage"] = 1
+    tasks = {"stage": "multiclass"}
+    kept = frame[["city", "income", "stage"]]
+    schema = infer_schema(kept, tasks=tasks, train=train)
+    assert schema.categorical[0].vocabulary == ("Bonn", "Oslo", "Rome")
+    assert schema.task("stage").classes == 2
+    split = {
+        "train": train,
+        "val": torch.arange(30, 40),
+        "test": torch.arange(40, SIZE),
+    }
+    study = from_frame(kept, schema, split=split)
+    assert (study.part("test").batch.categorical == 0).all()
+
+
+def test_specs_may_be_given_instead_of_kinds(frame: pd.DataFrame) -> None:
+    spec = TaskSpec(name="stage", kind="multiclass", classes=9, weight=2.0)
+    schema = infer_schema(
+        frame[["income", "stage"]], tasks=[spec], train=torch.arange(SIZE)
+    )
+    assert schema.tasks == (spec,)
+
+
+def test_time_splits_into_past_and_future(frame: pd.DataFrame) -> None:
+    day = frame["day"]
+    split = time_split(day, val=day[30], test=day[41], cutoff=day[49])
+    assert split["train"].tolist() == list(range(30))
+    assert split["val"].tolist() == list(range(30, 41))
+    assert split["test"].tolist() == list(range(41, 50))
+    with pytest.raises(
+        ValueError, match=r"'day' must not pass .*2024-02-18.*1 rows after"
+    ):
+        time_split(day, val=day[30], test=day[41], cutoff=day[48])
+
+
+def _with(frame: pd.DataFrame, **columns: object) -> pd.DataFrame:
+    return frame.assign(**columns)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="income"), r"needs the columns \['income'\]"),
+        (lambda f: f.drop(columns="spend"), r"needs the columns \['spend'\]"),
+        (lambda f: pd.concat([f, f[["city"]]], axis=1), r"more than once: \['city'\]"),
+        (lambda f: f.iloc[:0], r"needs at least one row. Found none"),
+        (lambda f: _with(f, income="high"), r"'income' must hold numbers. Found dtype"),
+        (lambda f: _with(f, city=f["visits"]), r"'city' must hold values like 'Bonn'"),
+        (lambda f: _with(f, stage=4), r"'stage' must be whole .* 0..3. Found 4"),
+        (lambda f: _with(f, bought=0.5), r"'bought' must be whole .* 0..1. Found 0.5"),
+        (lambda f: _with(f, spend=np.nan), r"Task 'spend' has no observed label"),
+        (lambda f: _with(f, spend=np.inf), r"task 'spend' must be finite"),
+        (lambda f: _with(f, income=f["income"].mask(f.index == 8)),
+         r"'income' must be finite. Found nan in row 8, and 1 such rows"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("door", ["frame", "parquet"])
+def test_what_does_not_fit_is_refused(
+    frame: pd.DataFrame,
+    schema: Schema,
+    tmp_path: Path,
+    change: "object",
+    message: str,
+    door: str,
+) -> None:
+    changed = change(frame)  # type: ignore[operator]
+    if door == "frame":
+        with pytest.raises(ValueError, match=message):
+            from_frame(changed, schema)
+        return
+    if not changed.columns.is_unique:
+        pytest.skip("pandas writes no Parquet with two columns of one name")
+    changed.to_parquet(tmp_path / "t.parquet", row_group_size=3)
+    with pytest.raises(ValueError, match=message):
+        from_parquet(tmp_path / "t.parquet", schema)
+
+
+def test_weights_must_name_tasks_and_be_there(
+    frame: pd.DataFrame, schema: Schema
+) -> None:
+    with pytest.raises(ValueError, match=r"must name tasks of .*Found \['sold'\]"):
+        from_frame(frame, schema, weights={"sold": "weight"})
+    with pytest.raises(ValueError, match=r"needs the columns \['load'\]"):
+        from_frame(frame, schema, weights={"spend": "load"})
+    with pytest.raises(ValueError, match=r"'id' must hold a whole number"):
+        from_frame(frame.assign(id=0.5), schema, customer="id")
+
+
+@pytest.mark.plain
+def test_inference_refuses_what_it_cannot_read(frame: pd.DataFrame) -> None:
+    train = torch.arange(SIZE)
+    with pytest.raises(
+        ValueError, match=r"Found dates in 'day'.*name the column in ign"
+    ):
+        infer_schema(frame, tasks={"bought": "binary"}, train=train)
+    with pytest.raises(ValueError, match=r"needs the columns \['sold'\]"):
+        infer_schema(frame, tasks={"sold": "binary"}, train=train)
+    with pytest.raises(ValueError, match=r"needs the columns \['key'\]"):
+        infer_schema(frame, tasks={"bought": "binary"}, ignore=["key"], train=train)
+    with pytest.raises(ValueError, match=r"Kind of task 'bought' must be one of"):
+        infer_schema(frame[["bought"]], tasks={"bought": "rank"}, train=train)
+    empty = frame[["bought"]].assign(none=pd.Series([None] * SIZE, dtype="string"))
+    with pytest.raises(ValueError, match=r"'none' needs a value in training"):
+        infer_schema(empty, tasks={"bought": "binary"}, train=train)
+
+
+def test_a_damaged_parquet_file_is_refused(
+    frame: pd.DataFrame, schema: Schema, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.parquet"
+    frame.to_parquet(path)
+    whole = path.read_bytes()
+    middle = bytearray(whole)
+    middle[40 : len(whole) // 2] = bytes(len(whole) // 2 - 40)
+    for content in (b"", whole[: len(whole) // 2], b"id,spend\n1,2\n", bytes(middle)):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"t.parquet must be a Parquet file or a fold"
+        ):
+            from_parquet(path, schema)
+    with pytest.raises(ValueError, match=r"gone.parquet must be a Parquet file"):
+        from_parquet(tmp_path / "gone.parquet", schema)
