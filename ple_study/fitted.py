@@ -76,7 +76,6 @@ class Fitted:
         return metrics.evaluate(self.schema, logits, rows.labels)
 
 
-@torch.no_grad()
 def infer(model: Model, batch: Batch, scaler: Scaler | None = None) -> Iterator[Output]:
     """The answers to ``CHUNK`` rows at a time, on the model's device, in eval mode."""
     if not len(batch):
@@ -87,7 +86,9 @@ def infer(model: Model, batch: Batch, scaler: Scaler | None = None) -> Iterator[
     for start in range(0, len(batch), CHUNK):
         rows = slice(start, start + CHUNK)
         piece = tree_map(itemgetter(rows), batch)
-        yield model((scaler(piece) if scaler else piece).to(device))
+        with torch.no_grad():
+            output = model((scaler(piece) if scaler else piece).to(device))
+        yield output
     model.train(training)
 
 

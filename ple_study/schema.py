@@ -5,7 +5,7 @@ Everything here is numbers and names, checked when made. No tensor, no module.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, get_args
 
@@ -159,7 +159,9 @@ class Schema:
         _unique("Diagram names", self.diagrams)
         shared = {f.name for f in self.features} & set(self.task_names)
         if shared:
-            raise ValueError(f"A column is a feature or a task. Both: {sorted(shared)}.")
+            raise ValueError(
+                f"A column is a feature or a task. Both: {sorted(shared)}."
+            )
         if not self.tasks:
             raise ValueError("A schema needs at least one task. Found none.")
         self._check_transfers()
@@ -177,7 +179,7 @@ class Schema:
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            cycle = " -> ".join(reversed(error.args[1]))
+            cycle = " -> ".join(error.args[1])
             raise ValueError(f"Transfers must form no cycle. Found {cycle}.") from None
 
     @property
@@ -203,7 +205,10 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """The schema as plain JSON values; ``Schema.from_json`` reads it back."""
-        return asdict(self)
+        parts = ("features", "tasks", "sequences", "transfers")
+        rest = {k: v for k, v in vars(self).items() if k not in parts}
+        # vars rather than asdict, which would copy a large vocabulary value by value.
+        return rest | {k: [dict(vars(part)) for part in vars(self)[k]] for k in parts}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Schema":
@@ -214,8 +219,14 @@ class Schema:
             "transfers": Transfer,
         }
         built: dict[str, Any] = {
-            name: tuple(part(**item) for item in data.get(name, ()))
+            name: tuple(part(**_tuples(item)) for item in data.get(name, ()))
             for name, part in parts.items()
         }
-        rest = {name: value for name, value in data.items() if name not in parts}
-        return cls(**built, **rest)
+        return cls(
+            **_tuples({k: v for k, v in data.items() if k not in parts}), **built
+        )
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists alone."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}

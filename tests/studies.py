@@ -1,4 +1,4 @@
-"""A small study with every kind of task, holes in its labels and weights on its rows."""
+"""A small study of every kind of task, with holes in labels and weights on rows."""
 
 import torch
 

@@ -1,0 +1,168 @@
+"""From a trained model to a file: for this library, or for any that reads ONNX."""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ShapesCollection
+
+from ple_study import checkpoint
+from ple_study.batch import Batch, Diagrams, Events, Model, ModelSpec, tree_map
+from ple_study.checkpoint import inside, spec_from_json, spec_to_json, under
+from ple_study.data.loader import Scaler
+from ple_study.fitted import Fitted, probabilities
+from ple_study.schema import Schema
+
+FILE = "model.safetensors"
+
+
+def save(fitted: Fitted, folder: str | Path) -> Path:
+    """Write weights, scaler, schema, spec and history to one safetensors file."""
+    tensors = {
+        **under("model", fitted.model.state_dict()),
+        **under("scaler", fitted.scaler._asdict()),
+    }
+    meta = {
+        "schema": fitted.schema.to_json(),
+        "spec": spec_to_json(fitted.spec),
+        "run": {k: v for k, v in fitted.run.items() if k not in ("schema", "spec")},
+        "history": fitted.history,
+    }
+    path = Path(folder) / FILE
+    checkpoint.write(path, tensors, meta)
+    return path
+
+
+def load(folder: str | Path, spec: ModelSpec | None = None) -> Fitted:
+    """What ``save`` wrote, on the CPU. A spec that is not the library's is handed over.
+
+    Raises ValueError when there is no such file, when it is damaged, when the spec is
+    unknown, and when it differs from the one handed over.
+    """
+    path = Path(folder) / FILE
+    tensors, meta = checkpoint.read(path)
+    if spec is None:
+        spec = spec_from_json(meta["spec"])
+    elif spec_to_json(spec) != meta["spec"]:
+        raise ValueError(f"{path} must be of {spec}. Found {meta['spec']}.")
+    schema = Schema.from_json(meta["schema"])
+    with torch.random.fork_rng(devices=[]):
+        model = spec.build(schema)
+    model.load_state_dict(inside(tensors, "model"))
+    run = {"schema": meta["schema"], "spec": meta["spec"], **meta["run"]}
+    scaler = Scaler(**inside(tensors, "scaler"))
+    return Fitted(model.eval(), spec, schema, scaler, meta["history"], run)
+
+
+class Graph(nn.Module):
+    """What an ONNX file computes: a tensor a task, from numbers as they come."""
+
+    def __init__(
+        self, model: Model, schema: Schema, scaler: Scaler, logits: bool
+    ) -> None:
+        super().__init__()
+        self.model, self.tasks, self.logits = model, schema.tasks, logits
+        self.mean: Tensor
+        self.std: Tensor
+        for name, tensor in scaler._asdict().items():
+            self.register_buffer(name, tensor)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, ...]:
+        logits = self.model(Scaler(self.mean, self.std)(batch)).logits
+        answers = logits if self.logits else probabilities(self.tasks, logits)
+        return tuple(answers.values())
+
+
+def to_onnx(
+    fitted: Fitted, path: str | Path, *, raw: bool = True, logits: bool = False
+) -> Path:
+    """Write the model as ONNX: named inputs, an output a task, any number of rows.
+
+    Inputs are named after the fields of ``Batch`` (``batch_numeric``,
+    ``batch_categorical``, ``batch_events_daily_values``); those that the model does not
+    read are left out. With ``raw`` the scaling is part of the graph, and numbers go in
+    as they stand in the table; without it they go in scaled. Outputs are probabilities,
+    or ``logits``. The schema, vocabularies included, is in the file's metadata under
+    ``ple_study``.
+    """
+    scaler, count = fitted.scaler, len(fitted.schema.numeric)
+    if not raw:
+        scaler = Scaler(torch.zeros(count), torch.ones(count))
+    model = copy.deepcopy(fitted.model).cpu().eval()
+    graph = Graph(model, fitted.schema, scaler, logits)
+    batch = example(fitted.schema)
+    with _quiet():
+        vary = _rows_vary(batch)
+        shapes = vary.dynamic_shapes(graph, (batch,))  # type: ignore[no-untyped-call]
+        program = torch.export.export(graph, (batch,), dynamic_shapes=shapes)
+        written = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            output_names=list(fitted.schema.task_names),
+        )
+    assert written is not None
+    inputs = written.model.graph.inputs
+    inputs[:] = [value for value in inputs if value.uses()]
+    written.model.metadata_props["ple_study"] = json.dumps(fitted.schema.to_json())
+    written.save(path)
+    return Path(path)
+
+
+def _rows_vary(batch: Batch) -> ShapesCollection:
+    """Any number of rows, and of a diagram's points; all else is as in the example."""
+    shapes = ShapesCollection()  # type: ignore[no-untyped-call]
+
+    def vary(tensor: Tensor) -> Tensor:
+        shapes[tensor] = {0: Dim.DYNAMIC}
+        return tensor
+
+    tree_map(vary, batch)
+    for diagram in batch.diagrams.values():
+        for tensor in (diagram.points, diagram.mask):
+            shapes[tensor] = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    return shapes
+
+
+def example(schema: Schema, rows: int = 3) -> Batch:
+    """A batch of zeros with every field that the schema speaks of."""
+    true = torch.ones(rows, 1, dtype=torch.bool)
+    modes, states = schema.states
+    return Batch(
+        numeric=torch.zeros(rows, len(schema.numeric)),
+        categorical=torch.zeros(rows, len(schema.categorical), dtype=torch.long),
+        events={
+            s.name: Events(
+                torch.zeros(rows, s.steps, len(s.channels)), true.expand(-1, s.steps)
+            )
+            for s in schema.sequences
+        },
+        diagrams={
+            name: Diagrams(torch.zeros(rows, 2, 3), true.expand(-1, 2))
+            for name in schema.diagrams
+        },
+        states=torch.zeros(rows, modes, states) if modes else None,
+        clusters=torch.zeros(rows, schema.clusters) if schema.clusters else None,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters report to those who write them; errors still come through."""
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
