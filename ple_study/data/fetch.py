@@ -70,6 +70,16 @@ def fetch(name: str) -> Path:
     return _cached(name, source)
 
 
+def available(name: str) -> bool:
+    """Whether ``fetch`` would find the file without a download."""
+    folder = os.environ.get("PLE_STUDY_DATA")
+    own = bool(folder) and (Path(str(folder)) / name).exists()
+    package = SOURCES[name].package
+    if package:
+        return own or find_spec(package) is not None
+    return own or (Path(pooch.os_cache("ple_study")) / name).exists()
+
+
 def _packaged(name: str, package: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ple_study.data.checks import SPLITS
 from ple_study.data.journey_features import MONTH, Vocabulary
 from ple_study.data.journey_labels import Label, View
 from ple_study.data.journey_tables import Array, Codes, Purchases
 from ple_study.data.journey_windows import Window
-from ple_study.data.loader import SPLITS
 
 PAST = 180  # days
 FIRST = {"train": 197, "val": 253, "test": 309}  # first cut-off day of each part

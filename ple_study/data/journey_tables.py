@@ -106,7 +106,8 @@ def _days(frame: pd.DataFrame, column: str, stop: int) -> Codes:
             f"Column {column!r} must lie from {ORIGIN:%Y-%m-%d} to before "
             f"{end:%Y-%m-%d}, local time. Found {times.min()} to {times.max()}."
         )
-    return (times - ORIGIN).dt.days.to_numpy(np.int64)
+    days: Codes = (times - ORIGIN).dt.days.to_numpy(np.int64)
+    return days
 
 
 def _lines(

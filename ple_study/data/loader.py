@@ -12,9 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ple_study.batch import Batch, Rows
-from ple_study.schema import Schema, TaskSpec
-
-SPLITS = ("train", "val", "test")
+from ple_study.data.checks import (
+    SPLITS,
+    check_batch,
+    check_labels,
+    check_lengths,
+    check_shapes,
+    check_split,
+)
+from ple_study.schema import Schema
 
 
 class Scaler(NamedTuple):
@@ -48,10 +54,12 @@ class Study:
     split: Mapping[str, Int[Tensor, " row"]]
 
     def __post_init__(self) -> None:
-        _check_split(self.split, len(self.rows))
-        _check_batch(self.schema, self.rows.batch)
+        check_split(self.split, len(self.rows))
+        check_lengths(self.schema, self.rows)
+        check_batch(self.schema, self.rows.batch)
+        check_shapes(self.schema, self.rows.batch)
         for task in self.schema.tasks:
-            _check_labels(task, self.rows.labels, self.split["train"])
+            check_labels(task, self.rows.labels, self.split["train"])
 
     def part(self, name: str) -> Rows:
         """The rows of ``train``, ``val`` or ``test``."""
@@ -61,62 +69,6 @@ class Study:
         """The same study with numeric columns scaled by the training rows."""
         scaler = Scaler.fit(self.schema, self.part("train").batch)
         return replace(self, rows=replace(self.rows, batch=scaler(self.rows.batch)))
-
-
-def _check_split(split: Mapping[str, Tensor], size: int) -> None:
-    if tuple(split) != SPLITS or not all(len(split[name]) for name in SPLITS):
-        found = {name: len(index) for name, index in split.items()}
-        raise ValueError(f"A split has rows for each of {SPLITS}. Found {found}.")
-    index = torch.cat([split[name] for name in SPLITS])
-    if torch.unique(index).numel() != len(index):
-        raise ValueError("A row belongs to one part of the split. Some are in two.")
-    if index.min() < 0 or index.max() >= size:
-        raise ValueError(f"The split names rows outside 0..{size - 1}.")
-
-
-def _check_batch(schema: Schema, batch: Batch) -> None:
-    widths = (len(schema.numeric), len(schema.categorical))
-    found = (batch.numeric.shape[1], batch.categorical.shape[1])
-    if widths != found:
-        raise ValueError(
-            f"The schema has {widths} numeric and categorical columns. Found {found}."
-        )
-    finite = batch.numeric.isfinite().all(0)
-    if not finite.all():
-        bad = [f.name for f, ok in zip(schema.numeric, finite, strict=True) if not ok]
-        raise ValueError(
-            f"Numeric columns must be finite. Found NaN or infinity in {bad[:5]}."
-        )
-    for column, feature in enumerate(schema.categorical):
-        codes = batch.categorical[:, column]
-        if codes.min() < 0 or codes.max() >= feature.size:
-            raise ValueError(
-                f"Codes of {feature.name!r} must lie in 0..{feature.size - 1}. Found "
-                f"{int(codes.min())}..{int(codes.max())}."
-            )
-
-
-def _check_labels(
-    task: TaskSpec, labels: Mapping[str, Tensor], train: Tensor
-) -> None:
-    if task.name not in labels:
-        raise ValueError(f"Task {task.name!r} has no labels. Found {list(labels)}.")
-    known = labels[task.name][~labels[task.name].isnan()]
-    if labels[task.name][train].isnan().all():
-        raise ValueError(
-            f"Task {task.name!r} has no observed label among the training rows."
-        )
-    if task.kind == "regression":
-        good = known.isfinite()
-    else:
-        good = (known >= 0) & (known < max(task.classes, 2)) & (known == known.round())
-    if not good.all():
-        whole = f"whole numbers in 0..{max(task.classes, 2) - 1}"
-        allowed = "finite" if task.kind == "regression" else whole
-        raise ValueError(
-            f"Labels of the {task.kind} task {task.name!r} must be {allowed}, or NaN "
-            f"where not observed. Found {float(known[~good][0])}."
-        )
 
 
 def random_split(

@@ -21,6 +21,7 @@ from jaxtyping import Int
 from pandas.api import types
 from torch import Tensor
 
+from ple_study.data.checks import SPLITS
 from ple_study.data.columns import (
     check_names,
     check_past,
@@ -30,7 +31,7 @@ from ple_study.data.columns import (
     rows_of,
     wanted,
 )
-from ple_study.data.loader import SPLITS, Study, random_split
+from ple_study.data.loader import Study, random_split
 from ple_study.schema import Feature, Schema, TaskSpec
 
 Split = Mapping[str, Int[Tensor, " row"]]

@@ -1,7 +1,5 @@
 """Census-Income: labels, columns and split against counts on the raw file."""
 
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,20 +9,18 @@ from sklearn.tree import DecisionTreeClassifier
 
 from ple_study.data import census as module
 from ple_study.data.census import COLUMNS, FILE, census, people
-from ple_study.data.fetch import fetch
+from ple_study.data.fetch import available
 from ple_study.data.loader import Study
 
 
 @pytest.fixture(scope="module", autouse=True)
 def frame() -> pd.DataFrame:
     """The raw persons; skips where the file is absent (nothing is downloaded here)."""
-    if not os.environ.get("PLE_STUDY_DATA"):
+    if not available(FILE):
         pytest.skip(
-            "The census file is absent. Set PLE_STUDY_DATA to a folder that has it; "
-            f"python -c \"from ple_study.data.fetch import fetch; fetch('{FILE}')\" "
-            "downloads it and prints nothing when it is well"
+            f"{FILE} is absent. Set PLE_STUDY_DATA to a folder that has it, or run: "
+            f"python -c \"from ple_study.data.fetch import fetch; fetch('{FILE}')\""
         )
-    fetch(FILE)
     return people()
 
 

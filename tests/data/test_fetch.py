@@ -11,7 +11,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from ple_study.data.fetch import SOURCES, Source, fetch
+from ple_study.data.fetch import SOURCES, Source, available, fetch
 
 NAME = "world/people.csv.gz"
 CONTENT = b"name,age\nada,36\n"
@@ -63,6 +63,22 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def test_available_says_what_needs_no_download(
+    served: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not available(NAME)
+    fetch(NAME)
+    assert available(NAME)
+    assert available("completejourney/campaigns.parquet")
+    monkeypatch.setitem(SOURCES, NAME, Source(SHA256, package="no_such_package"))
+    assert not available(NAME)
+    (tmp_path / "own" / NAME).parent.mkdir(parents=True)
+    (tmp_path / "own" / NAME).touch()
+    monkeypatch.setenv("PLE_STUDY_DATA", str(tmp_path / "own"))
+    assert available(NAME)
+    assert len(served) == 1
 
 
 def test_a_file_of_ones_own_is_used_as_it_is(folder: Path) -> None:

@@ -10,10 +10,10 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from ple_study.data.journey import journey, labels_table
-from ple_study.data.journey_snapshots import END, snapshots
+from ple_study.data.journey_snapshots import END
 from ple_study.data.journey_tables import Purchases, read
 from ple_study.data.journey_tasks import LABELS
-from ple_study.data.loader import SPLITS, Study
+from ple_study.data.loader import Study
 from ple_study.schema import Schema, TaskSpec
 
 Tables = Mapping[str, pd.DataFrame]
@@ -67,25 +67,6 @@ def test_categories_are_known_from_training_and_leave_age_out(study: Study) -> N
     assert "age" not in names
     unknown = (test[:, names.index("income")] == 0).float().mean()
     assert 0.6 < unknown < 0.75  # a survey for 801 of 2,469 households
-
-
-def test_snapshots_and_their_counts(study: Study, purchases: Purchases) -> None:
-    shots = snapshots(purchases)
-    assert [(s.part, s.cutoff) for s in shots] == [
-        ("train", 197), ("train", 225), ("val", 253), ("val", 281), ("test", 309),
-        ("test", 337),
-    ]  # fmt: skip
-    assert len({s.cutoff % 7 for s in shots}) == 1
-    assert [len(study.split[name]) for name in SPLITS] == [4797, 4829, 4831]
-    assert len(snapshots(purchases, every=7)) == 4 + 5
-    with pytest.raises(ValueError, match=r"every must be 7, 14 or 28 days.*Found 30"):
-        snapshots(purchases, every=30)
-
-
-def test_no_window_of_a_label_reaches_into_the_next_part(purchases: Purchases) -> None:
-    first = {s.part: s.cutoff for s in reversed(snapshots(purchases))}
-    ends = {"train": first["val"], "val": first["test"], "test": 365}
-    assert ends == END
 
 
 def _changed_after(raw: Tables, day: int) -> dict[str, pd.DataFrame]:
@@ -199,20 +180,6 @@ def test_table_of_labels_says_all_of_every_task(
         )  # fmt: skip
         known = ~study.rows.labels[task.name].isnan()
         assert row["observed"] == pytest.approx(float(known.float().mean()))
-
-
-def test_the_thread_weights_and_groups() -> None:
-    weights = {label.spec.name: label.spec.weight for label in LABELS}
-    assert [weights[n] for n in ("ctr", "cvr", "churn", "ltv", "nba")] == [
-        1.0, 1.5, 1.2, 1.5, 2.0,
-    ]  # fmt: skip
-    assert sum(weights.values()) == pytest.approx(18.2)
-    groups = [label.spec.group for label in LABELS]
-    assert [groups.count(g) for g in dict.fromkeys(groups)] == [3, 4, 3, 6]
-    assert (
-        sum(label.spec.outputs for label in LABELS)
-        == 12 + 6 + 12 + 3 + 28 + 7 + 9 + 200
-    )
 
 
 def test_half_a_minute_of_one_core_is_enough(seconds: float) -> None:

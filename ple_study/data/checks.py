@@ -1,0 +1,101 @@
+"""What a study must be: each check raises ValueError, expected and found."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ple_study.batch import Batch, Rows
+from ple_study.schema import Schema, TaskSpec
+
+SPLITS = ("train", "val", "test")
+
+
+def check_split(split: Mapping[str, Tensor], size: int) -> None:
+    if tuple(split) != SPLITS or not all(len(split[name]) for name in SPLITS):
+        found = {name: len(index) for name, index in split.items()}
+        raise ValueError(f"A split has rows for each of {SPLITS}. Found {found}.")
+    index = torch.cat([split[name] for name in SPLITS])
+    if torch.unique(index).numel() != len(index):
+        raise ValueError("A row belongs to one part of the split. Some are in two.")
+    if index.min() < 0 or index.max() >= size:
+        raise ValueError(f"The split names rows outside 0..{size - 1}.")
+
+
+def check_lengths(schema: Schema, rows: Rows) -> None:
+    unknown = sorted(set(rows.weights) - set(schema.task_names))
+    if unknown:
+        raise ValueError(
+            f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
+        )
+    named = {**{f"weights of {k}": v for k, v in rows.weights.items()}, **rows.labels}
+    named |= {k: v.values for k, v in rows.batch.events.items()}
+    named |= {k: v.points for k, v in rows.batch.diagrams.items()}
+    wrong = {k: len(v) for k, v in named.items() if len(v) != len(rows)}
+    if wrong:
+        raise ValueError(f"All parts need {len(rows)} rows. Found {wrong}.")
+
+
+def check_shapes(schema: Schema, batch: Batch) -> None:
+    """The series, diagrams, states and clusters that the schema promises."""
+    states, clusters = batch.states, batch.clusters
+    wanted = (
+        {s.name: (s.steps, len(s.channels)) for s in schema.sequences},
+        set(schema.diagrams),
+        tuple(schema.states),
+        schema.clusters,
+    )
+    found = (
+        {name: tuple(e.values.shape[1:]) for name, e in batch.events.items()},
+        set(batch.diagrams),
+        (0, 0) if states is None else tuple(states.shape[1:]),
+        0 if clusters is None else clusters.shape[1],
+    )
+    if wanted != found:
+        raise ValueError(
+            "The schema promises the series, diagrams, states and clusters "
+            f"{wanted}. Found {found}."
+        )
+
+
+def check_batch(schema: Schema, batch: Batch) -> None:
+    widths = (len(schema.numeric), len(schema.categorical))
+    found = (batch.numeric.shape[1], batch.categorical.shape[1])
+    if widths != found:
+        raise ValueError(
+            f"The schema has {widths} numeric and categorical columns. Found {found}."
+        )
+    finite = batch.numeric.isfinite().all(0)
+    if not finite.all():
+        bad = [f.name for f, ok in zip(schema.numeric, finite, strict=True) if not ok]
+        raise ValueError(
+            f"Numeric columns must be finite. Found NaN or infinity in {bad[:5]}."
+        )
+    for column, feature in enumerate(schema.categorical):
+        codes = batch.categorical[:, column]
+        if codes.min() < 0 or codes.max() >= feature.size:
+            raise ValueError(
+                f"Codes of {feature.name!r} must lie in 0..{feature.size - 1}. Found "
+                f"{int(codes.min())}..{int(codes.max())}."
+            )
+
+
+def check_labels(task: TaskSpec, labels: Mapping[str, Tensor], train: Tensor) -> None:
+    if task.name not in labels:
+        raise ValueError(f"Task {task.name!r} has no labels. Found {list(labels)}.")
+    known = labels[task.name][~labels[task.name].isnan()]
+    if labels[task.name][train].isnan().all():
+        raise ValueError(
+            f"Task {task.name!r} has no observed label among the training rows."
+        )
+    if task.kind == "regression":
+        good = known.isfinite()
+    else:
+        good = (known >= 0) & (known < max(task.classes, 2)) & (known == known.round())
+    if not good.all():
+        whole = f"whole numbers in 0..{max(task.classes, 2) - 1}"
+        allowed = "finite" if task.kind == "regression" else whole
+        raise ValueError(
+            f"Labels of the {task.kind} task {task.name!r} must be {allowed}, or NaN "
+            f"where not observed. Found {float(known[~good][0])}."
+        )

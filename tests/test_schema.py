@@ -1,0 +1,145 @@
+"""Schemas are checked when made, refuse by name, and survive JSON."""
+
+import json
+from dataclasses import FrozenInstanceError
+from itertools import pairwise
+
+import pytest
+
+from ple_study.schema import Feature, Schema, Sequence, TaskSpec, Transfer
+
+FEATURES = (
+    Feature(name="income", group="money"),
+    Feature(name="share", kind="probability"),
+    Feature(name="city", kind="categorical", vocabulary=("Rome", "Oslo"), dim=6),
+    Feature(name="age"),
+)
+TASKS = (
+    TaskSpec(name="ctr"),
+    TaskSpec(name="cvr", weight=1.5, group="engagement"),
+    TaskSpec(name="stage", kind="multiclass", classes=6),
+    TaskSpec(name="spend", kind="regression"),
+    TaskSpec(name="brand", kind="contrastive", classes=50, dim=7),
+)
+
+
+def full() -> Schema:
+    return Schema(
+        features=FEATURES,
+        tasks=TASKS,
+        sequences=(Sequence(name="days", steps=8, channels=("spend", "visits")),),
+        diagrams=("app",),
+        states=(3, 16),
+        clusters=20,
+        transfers=(
+            Transfer(source="ctr", target="cvr"),
+            Transfer(source="cvr", target="spend"),
+        ),
+    )
+
+
+def test_columns_keep_their_order_and_kind() -> None:
+    schema = full()
+    assert [f.name for f in schema.numeric] == ["income", "share", "age"]
+    assert [f.name for f in schema.categorical] == ["city"]
+    assert schema.categorical[0].size == 3  # two values and the unknown
+    assert schema.task_names == ("ctr", "cvr", "stage", "spend", "brand")
+    assert [task.outputs for task in schema.tasks] == [1, 1, 6, 1, 50]
+    assert schema.task("cvr").weight == 1.5
+
+
+def test_a_schema_survives_json() -> None:
+    schema = full()
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+@pytest.mark.plain
+def test_lists_become_tuples_so_that_schemas_compare() -> None:
+    listed = Feature(name="c", kind="categorical", vocabulary=["a"])  # type: ignore[arg-type]
+    assert listed == Feature(name="c", kind="categorical", vocabulary=("a",))
+    assert hash(full()) == hash(full())
+
+
+def test_nothing_can_be_changed_afterwards() -> None:
+    for part in (*full().features, *full().tasks, full()):
+        with pytest.raises(FrozenInstanceError):
+            part.name = "other"  # type: ignore[union-attr]
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Feature(name="c", kind="text"), "Kind of feature 'c' must be one of"),
+        (lambda: Feature(name="c", kind="categorical"), "'categorical' with 0 values"),
+        (lambda: Feature(name="c", vocabulary=("a",)), "'numeric' with 1 values"),
+        (lambda: Feature(name="c", kind="categorical", vocabulary=("a", "a")),
+         r"Vocabulary of feature 'c' must be unique.*\['a'\]"),
+        (lambda: Feature(name="c", dim=0), "'c' needs dim >= 1. Found 0"),
+        (lambda: Sequence(name="s", steps=0, channels=("a",)), "0 steps and 1 ch"),
+        (lambda: Sequence(name="s", steps=2, channels=()), "2 steps and 0 channels"),
+        (lambda: Sequence(name="s", steps=2, channels=("a", "a")),
+         r"Channels of sequence 's' must be unique"),
+        (lambda: TaskSpec(name="t", kind="rank"), "Kind of task 't' must be one of"),
+        (lambda: TaskSpec(name="t", kind="multiclass"), "'multiclass' with classes=1"),
+        (lambda: TaskSpec(name="t", classes=2), "'binary' with classes=2"),
+        (lambda: TaskSpec(name="t", weight=-1.0), "'t' needs weight >= 0. Found -1"),
+        (lambda: TaskSpec(name="t", weight=float("nan")), "weight >= 0. Found nan"),
+    ],
+)  # fmt: skip
+def test_a_part_that_makes_no_sense_is_refused(make: "object", message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": FEATURES + FEATURES[:1]}, r"Feature names must .*\['income'\]"),
+        ({"tasks": TASKS + TASKS[1:2]}, r"Task names must be unique.*\['cvr'\]"),
+        ({"tasks": ()}, "needs at least one task"),
+        ({"tasks": (TaskSpec(name="age"),)}, r"a feature or a task. Both: \['age'\]"),
+        ({"diagrams": ("a", "a")}, "Diagram names must be unique"),
+        (
+            {"sequences": (Sequence(name="s", steps=2, channels=("a",)),) * 2},
+            "Sequence names must be unique",
+        ),
+    ],
+)
+def test_a_schema_whose_names_clash_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Schema(**{"features": FEATURES, "tasks": TASKS, **change})  # type: ignore[arg-type]
+
+
+def _transfers(*edges: tuple[str, str]) -> tuple[Transfer, ...]:
+    return tuple(Transfer(source=a, target=b) for a, b in edges)
+
+
+def test_transfers_name_tasks_and_form_no_cycle() -> None:
+    with pytest.raises(ValueError, match=r"ctr -> ltv names an unknown task 'ltv'"):
+        Schema(features=(), tasks=TASKS, transfers=_transfers(("ctr", "ltv")))
+    for cycle in (
+        [("ctr", "ctr")],
+        [("ctr", "cvr"), ("cvr", "spend"), ("spend", "ctr")],
+    ):
+        with pytest.raises(ValueError, match=r"must form no cycle. Found .*ctr -> "):
+            Schema(features=(), tasks=TASKS, transfers=_transfers(*cycle))
+    forks = _transfers(("ctr", "cvr"), ("ctr", "spend"), ("cvr", "spend"))
+    assert len(Schema(features=(), tasks=TASKS, transfers=forks).transfers) == 3
+
+
+def test_a_cycle_is_told_in_the_direction_of_its_edges() -> None:
+    edges = [("ctr", "cvr"), ("cvr", "spend"), ("spend", "ctr")]
+    with pytest.raises(ValueError, match="Found") as refused:
+        Schema(features=(), tasks=TASKS, transfers=_transfers(*edges))
+    told = str(refused.value).removesuffix(".").split("Found ")[1].split(" -> ")
+    assert set(pairwise(told)) == set(edges)
+
+
+def test_an_unknown_task_is_refused_by_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"Unknown task 'ltv'. Tasks are \['ctr', 'cvr'"
+    ):
+        full().task("ltv")
