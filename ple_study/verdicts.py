@@ -70,6 +70,17 @@ class Finding:
     def __repr__(self) -> str:
         return f"Claim {self.claim.name}: {self.verdict} ({self.measured})"
 
+    def _repr_markdown_(self) -> str:
+        """Statement, bar, numbers and verdict, as a page shows them."""
+        claim = self.claim
+        parts = (
+            f"**Claim {claim.name}.** {claim.statement} ({claim.source})",
+            f"**Bar.** {claim.bar.words}",
+            f"**Measured**, {claim.bar.seeds} seeds, 95 % intervals: {self.measured}",
+            f"**Verdict: {self.verdict}.** {claim.argument}".rstrip(),
+        )
+        return "\n>\n".join(f"> {part}" for part in parts)
+
 
 def judge(
     claim: Claim, cases: Mapping[str, Values], given: Mapping[str, Values]

@@ -150,6 +150,18 @@ def test_refuted_with_its_argument(ledger):
     assert finding.conclusion == "refuted: The changes add up to -|a + b|^2."
 
 
+def test_a_page_shows_statement_bar_numbers_and_verdict(ledger):
+    finding = ledger.record("1", [0.0] * 3, given={"norm": [1.0] * 3})
+    assert finding._repr_markdown_().split("\n>\n") == [
+        "> **Claim 1.** Both are hurt. (PLE-1)",
+        "> **Bar.** 0",
+        "> **Measured**, 3 seeds, 95 % intervals: 0 [0, 0]",
+        "> **Verdict: refuted.** The changes add up to -|a + b|^2.",
+    ]
+    plain = ledger.record("3", {"usual": LOW, "twins": HIGH})._repr_markdown_()
+    assert plain.endswith("> **Verdict: holds when trained as usual.**")
+
+
 def test_numbers_against_an_argument_are_an_error(ledger):
     with pytest.raises(ValueError, match=r"against claim 1 implies 'every within 0 0'"):
         ledger.record("1", [0.0, 0.1, 0.0], {"norm": [0.1, 0.2, 0.3]})
