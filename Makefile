@@ -37,7 +37,7 @@ notebooks: $(INSTALLED) ## run every notebook again and compare what it shows
 	  --nbval-cell-timeout 120 book
 
 site: $(INSTALLED) ## test the built book, also in a browser
-	time $(PYTEST) $(SITE)
+	time $(PYTEST) --dist load $(SITE)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
