@@ -1,9 +1,9 @@
 """Real households as a study: six four-weekly snapshots, sixteen tasks, split by time.
 
-A snapshot is a cut-off day: the 180 days before it are the input, the 28 days after it
-(56 for slow tasks) hold the labels, and every household with a purchase in the 180 days
-is a row. A month is four weeks, and all cut-offs fall on the same weekday (Monday), so
-that each window holds each weekday equally often.
+A snapshot is a cut-off day: the 180 days before it are the input, the 28 days from it
+on (56 for slow tasks) hold the labels, and every household with a purchase in the 180
+days is a row. A month is four weeks, and all cut-offs fall on a Monday, so that each
+window holds each weekday equally often. Day 0 is 2017-01-01, day 197 is 17 July.
 
 ====== ============ ===================== ========================
 part   cut-off day  28-day labels end on  56-day labels end on
@@ -43,11 +43,12 @@ from ple_study.schema import Feature, Schema
 def journey(
     *, purchases: Purchases | None = None, every: int = MONTH, seed: int = 0
 ) -> Study:
-    """The study of real households: about 14,400 rows, 280 columns, two series.
+    """The study of real households: 14,457 rows, 250 columns and two series.
 
     ``every`` is the number of days between training cut-offs: 28, or 14 or 7 for more
     rows from the same days. ``seed`` deals the households with a survey to the parts.
-    ``Batch.customer`` is the household's code in ``purchases.names["household"]``.
+    ``Batch.customer`` is the household's code in ``purchases.names["household"]``. Rows
+    stand in the order of ``snapshots(purchases, every)``, which knows their cut-offs.
     """
     shots = snapshots(purchases if purchases is not None else read(), every)
     features, batch = _inputs(shots)

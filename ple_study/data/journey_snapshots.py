@@ -1,5 +1,6 @@
 """Which households are rows at which cut-off, and what is known of them afterwards."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ END = {"train": 253, "val": 309, "test": 365}  # its labels are known by then
 SHARES = (0.6, 0.8)  # of the households with a survey: up to train, up to val
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class Snapshot:
     """The households that bought in the 180 days before a cut-off day."""
 
     part: str

@@ -75,14 +75,7 @@ def read(
     }
     lines, names = _lines(raw["transactions"], raw["products"], stop)
     households = pd.Index(names["household"])
-    campaigns = raw["campaigns"].merge(raw["campaign_descriptions"], on="campaign_id")
     redeemed = raw["coupon_redemptions"]
-    mailings = {
-        "household": households.get_indexer(campaigns["household_id"]),
-        "day": (campaigns["start_date"] - ORIGIN).dt.days,
-        "end": (campaigns["end_date"] - ORIGIN).dt.days,
-        "kind": campaigns["campaign_type"].str[-1].map({"A": 0, "B": 1, "C": 2}),
-    }
     redemptions = {
         "household": households.get_indexer(redeemed["household_id"]),
         "day": _days(redeemed, "redemption_date", stop),
@@ -91,11 +84,22 @@ def read(
     return Purchases(
         lines=lines,
         baskets=_baskets(lines),
-        mailings=pd.DataFrame(mailings).query("household >= 0").sort_values("day"),
+        mailings=_mailings(raw, households),
         redemptions=pd.DataFrame(redemptions).query("household >= 0"),
         demographics=people.reset_index(drop=True),
         names=names,
     )
+
+
+def _mailings(raw: Mapping[str, pd.DataFrame], households: pd.Index) -> pd.DataFrame:
+    sent = raw["campaigns"].merge(raw["campaign_descriptions"], on="campaign_id")
+    values = {
+        "household": households.get_indexer(sent["household_id"]),
+        "day": (sent["start_date"] - ORIGIN).dt.days,
+        "end": (sent["end_date"] - ORIGIN).dt.days,
+        "kind": sent["campaign_type"].str[-1].map({"A": 0, "B": 1, "C": 2}),
+    }
+    return pd.DataFrame(values).query("household >= 0").sort_values("day")
 
 
 def _days(frame: pd.DataFrame, column: str, stop: int) -> Codes:

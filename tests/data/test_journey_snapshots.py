@@ -91,3 +91,11 @@ def test_no_window_of_a_label_reaches_into_the_next_part(purchases: Purchases) -
     first = {s.part: s.cutoff for s in reversed(snapshots(purchases))}
     ends = {"train": first["val"], "val": first["test"], "test": 365}
     assert ends == END
+
+
+def test_every_class_of_a_task_occurs(shots: list[Snapshot]) -> None:
+    for label in LABELS:
+        if label.spec.kind in ("binary", "multiclass"):
+            raw = label_values(label, shots, seed=0).raw
+            classes = np.unique(raw[~np.isnan(raw)])
+            assert classes.tolist() == list(range(max(label.spec.classes, 2)))
