@@ -163,6 +163,17 @@ def test_a_brand_twice_in_the_batch_is_one_key():
     torch.testing.assert_close(found, torch.tensor([2.0]).double().log())
 
 
+def test_keys_of_one_task_are_not_keys_of_another():
+    tasks = [
+        TaskSpec(name=name, kind="contrastive", classes=8, loss="in_batch")
+        for name in ("store", "item")
+    ]
+    logits = {task.name: torch.zeros(3, 8, dtype=torch.float64) for task in tasks}
+    labels = {"store": torch.tensor([0.0, 1.0, 2.0]), "item": torch.tensor([5.0] * 3)}
+    found = task_losses(tasks, logits, labels).values
+    torch.testing.assert_close(found, torch.tensor([3.0, 1.0]).double().log())
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_are_weighed_in_float32(dtype):
     logits, labels, weights = study(dtype=torch.float32)
