@@ -2,17 +2,25 @@
 
 import inspect
 import textwrap
+import warnings
 from collections.abc import Callable
 
+import pandas as pd
 from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from ple_study import plots
 
+with warnings.catch_warnings():
+    # Lightning imports it too; without ipywidgets it then warns on the page.
+    warnings.simplefilter("ignore")
+    import tqdm.auto  # noqa: F401
+
 
 def setup() -> None:
-    """Figures as dateless SVG in the book's style, the same bytes each time."""
+    """Whole tables; figures as dateless SVG, the same bytes each time."""
     plots.style()
+    pd.set_option("display.max_colwidth", None)
     set_matplotlib_formats("svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
 
 

@@ -32,6 +32,7 @@ MODELS = {
     "ple": "#228833",
 }
 GREY = "#8A8A8A"
+INK = "#6A6A6A"  # reads on a white page and on a black one
 
 STYLE: Any = {  # rcParams
     "axes.edgecolor": GREY,
@@ -50,6 +51,7 @@ STYLE: Any = {  # rcParams
     "grid.color": "#D0D0D0",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    "path.simplify": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "ple_study",
     "xtick.color": GREY,
@@ -134,9 +136,9 @@ def ribbons(
         tops[task, 0] -= wide
     for (high, low), name, colour in zip(left, experts, colours, strict=False):
         axes.fill_between([-0.02, 0], low, high, color=colour, linewidth=0)
-        axes.text(-0.035, (high + low) / 2, name, ha="right", va="center")
+        axes.text(-0.035, (high + low) / 2, name, color=INK, ha="right", va="center")
     for (high, low), name in zip(right, tasks, strict=True):
-        axes.text(1.02, (high + low) / 2, name, ha="left", va="center")
+        axes.text(1.02, (high + low) / 2, name, color=INK, ha="left", va="center")
     axes.set(xlim=(-0.25, 1.3), ylim=(-0.01, 1.01))
     axes.axis("off")
 
