@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -17,11 +17,27 @@ from torch import Tensor
 
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
 from ple_study.experts.mlp import MLPSpec
+from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
 
+T = TypeVar("T")
 FORMAT = 1
-_PARTS = {
+_PLAIN: dict[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+}
+_PARTS: dict[str, type] = {
     part.__name__: part
-    for part in (MLPSpec, SharedBottomSpec, SingleTaskSpec, MMoESpec, PLESpec)
+    for part in (
+        MLPSpec,
+        SharedBottomSpec,
+        SingleTaskSpec,
+        MMoESpec,
+        PLESpec,
+        FixedWeightingSpec,
+        UncertaintyWeightingSpec,
+    )
 }
 
 
@@ -38,20 +54,43 @@ def spec_to_json(spec: Any) -> Any:
 
 
 def spec_from_json(data: Any) -> Any:
-    """The spec that ``spec_to_json`` wrote. Raises ValueError for a class not ours."""
+    """The spec that ``spec_to_json`` wrote.
+
+    Raises ValueError for a class that is not the library's, and as ``filled`` does.
+    """
     if isinstance(data, list):
         return tuple(spec_from_json(value) for value in data)
     if not isinstance(data, Mapping):
         return data
     parts = {name: spec_from_json(v) for name, v in data.items() if name != "spec"}
-    if "spec" not in data:
-        return parts
-    if data["spec"] not in _PARTS:
+    if data.get("spec") not in _PARTS:
         raise ValueError(
-            f"A stored spec is one of {list(_PARTS)}, or is handed over as `spec`. "
-            f"Found {data['spec']!r}."
+            f"A spec names its class, one of {list(_PARTS)}; another class is handed "
+            f"over as `spec`. Found {data.get('spec')!r}."
         )
-    return _PARTS[data["spec"]](**parts)
+    return filled(_PARTS[data["spec"]], parts)
+
+
+def filled(part: type[T], given: Mapping[str, Any]) -> T:
+    """A dataclass with these arguments.
+
+    Raises ValueError when an argument does not exist, and when a number or a word is
+    something else.
+    """
+    kinds = get_type_hints(part)
+    for name, value in given.items():
+        if name not in kinds:
+            raise ValueError(
+                f"{part.__name__} takes {list(kinds)}. Found another argument {name!r}."
+            )
+        kind = kinds[name]
+        if kind in _PLAIN and type(value) not in _PLAIN[kind]:
+            raise ValueError(
+                f"{part.__name__} needs {name} of type {kind.__name__}. "
+                f"Found {value!r}."
+            )
+    floats = {k: float(v) for k, v in given.items() if kinds[k] is float}
+    return part(**{**given, **floats})
 
 
 def check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -9,8 +9,9 @@ from ple_study.batch import ModelSpec
 from ple_study.data.loader import Study
 from ple_study.fitted import Fitted
 from ple_study.metrics import PRIMARY, Interval, paired_interval
+from ple_study.objective.weighting import WeightingSpec
 from ple_study.schema import Schema
-from ple_study.training import Training, fit
+from ple_study.training import WEIGHTING, Training, fit
 
 KEYS = ["model", "seed", "task"]
 SCORE = "mean skill"  # the row of a table that stands for all tasks
@@ -81,6 +82,8 @@ def compare(
     *,
     seeds: Iterable[int] = range(5),
     training: Training | None = None,
+    weighting: WeightingSpec = WEIGHTING,
+    device: str = "auto",
     done: Callable[[str, int, Fitted], None] | None = None,
 ) -> Comparison:
     """Train every model with every seed on the training rows; judge on the test rows.
@@ -100,7 +103,13 @@ def compare(
     for seed in seeds:
         for name, spec in models.items():
             fitted = fit(
-                study, spec, training=training or Training(), seed=seed, progress=False
+                study,
+                spec,
+                training=training or Training(),
+                weighting=weighting,
+                seed=seed,
+                device=device,
+                progress=False,
             )
             if done:
                 done(name, seed, fitted)

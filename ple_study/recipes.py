@@ -1,0 +1,190 @@
+"""A study as a function: its data, the models that are compared on it, their training.
+
+    recipe = journey()
+    fitted = fit(recipe.study(), recipe.models["ple"], training=recipe.training)
+
+A recipe can also be a TOML file, whose tables are the arguments of the specs.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
+from ple_study.batch import ModelSpec
+from ple_study.checkpoint import filled, spec_from_json
+from ple_study.data import census as census_data
+from ple_study.data import journey as journey_data
+from ple_study.data.loader import Study, random_split
+from ple_study.data.synthetic import regression_pair
+from ple_study.data.tables import from_frame, infer_schema
+from ple_study.experts.mlp import MLPSpec
+from ple_study.objective.weighting import WeightingSpec
+from ple_study.schema import TaskSpec
+from ple_study.training import TRAINING, WEIGHTING, Training
+
+TABLES = ("data", "tasks", "models", "training", "weighting")
+DATA = ("parquet", "ignore", "weights", "seed")
+
+
+def baselines(trunk: MLPSpec, expert: MLPSpec, tower: MLPSpec) -> dict[str, ModelSpec]:
+    """The four models that every study is compared on."""
+    return {
+        "single-task": SingleTaskSpec(trunk=trunk, tower=tower),
+        "shared-bottom": SharedBottomSpec(trunk=trunk, tower=tower),
+        "mmoe": MMoESpec(experts=7, expert=expert, tower=tower),
+        "ple": PLESpec(levels=2, shared=2, private=1, expert=expert, tower=tower),
+    }
+
+
+BLOCK = MLPSpec(dims=(128, 64), activation="silu", norm="layer", dropout=0.1)
+MODELS: Mapping[str, ModelSpec] = baselines(
+    BLOCK, replace(BLOCK, dims=(64, 64)), replace(BLOCK, dims=(32,))
+)
+SMALL: Mapping[str, ModelSpec] = baselines(
+    MLPSpec(dims=(64, 32)), MLPSpec(dims=(32, 16)), MLPSpec(dims=(16,))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a run needs: who makes the study, which models, and how they are trained."""
+
+    study: Callable[[], Study]
+    models: Mapping[str, ModelSpec] = field(default_factory=lambda: MODELS)
+    training: Training = TRAINING
+    weighting: WeightingSpec = WEIGHTING
+
+
+def journey() -> Recipe:
+    """Sixteen tasks on 2,469 real households (The Complete Journey)."""
+    return Recipe(
+        study=journey_data.journey,
+        models=MODELS,
+        training=Training(epochs=6, batch_size=256, lr=2e-3, schedule="cosine"),
+    )
+
+
+def census() -> Recipe:
+    """Income and marital status of 99,762 persons (Census-Income, KDD)."""
+    return Recipe(
+        study=census_data.census,
+        models=SMALL,
+        training=Training(epochs=4, batch_size=1024, lr=5e-3),
+    )
+
+
+def synthetic() -> Recipe:
+    """Two planted regressions, half alike (Ma et al. 2018, section 3)."""
+    return Recipe(
+        study=regression_pair,
+        models=SMALL,
+        training=Training(epochs=15, batch_size=256, schedule="cosine"),
+    )
+
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = {
+    "journey": journey,
+    "census": census,
+    "synthetic": synthetic,
+}
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe by its name, or from a TOML file. Raises ValueError for neither."""
+    if name in RECIPES:
+        return RECIPES[name]()
+    if not name.endswith(".toml"):
+        raise ValueError(
+            f"A study is one of {list(RECIPES)} or a .toml file. Found {name!r}."
+        )
+    return from_toml(name)
+
+
+def from_toml(path: str | Path) -> Recipe:
+    """A recipe for a Parquet file of one's own.
+
+    ::
+
+        [data]
+        parquet = "customers.parquet"   # beside this file
+        ignore = ["id"]                 # neither feature nor label
+        weights = { bought = "weight" } # sample weights of a task
+        seed = 0                        # of the split, 60 / 20 / 20 %
+
+        [tasks]                         # label columns and their kinds,
+        bought = "binary"
+        [tasks.stage]                   # or the arguments of TaskSpec
+        kind = "multiclass"
+        classes = 4
+
+        [training]                      # the arguments of Training
+        epochs = 20
+
+        [weighting]                     # a spec and its arguments
+        spec = "UncertaintyWeightingSpec"
+
+        [models.ple]
+        spec = "PLESpec"
+        levels = 1
+        expert = { spec = "MLPSpec", dims = [64] }
+
+    Only ``data`` and ``tasks`` must be there; without ``models`` the four baselines are
+    compared. Raises ValueError when there is no such file, when it is no TOML, and when
+    it names a table or an argument that does not exist.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} must be a TOML file. Found: {error}.") from error
+    _names("Tables", tables, TABLES)
+    if "parquet" not in tables.get("data", {}) or not tables.get("tasks"):
+        raise ValueError(
+            f"{path} must name data.parquet and tasks. Found {list(tables)}."
+        )
+    _names("Arguments of data", tables["data"], DATA)
+    own: dict[str, Any] = {}
+    if "models" in tables:
+        own["models"] = {k: spec_from_json(v) for k, v in tables["models"].items()}
+    if "training" in tables:
+        own["training"] = filled(Training, tables["training"])
+    if "weighting" in tables:
+        own["weighting"] = spec_from_json(tables["weighting"])
+    return Recipe(study=partial(_table, path, tables["data"], tables["tasks"]), **own)
+
+
+def _table(path: Path, data: dict[str, Any], tasks: dict[str, Any]) -> Study:
+    """The study of a recipe's Parquet file; the split is by ``seed``."""
+    try:
+        frame = pd.read_parquet(path.parent / data["parquet"])
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} must name a Parquet file. Found: {error}.") from error
+    seed, weights = data.get("seed", 0), data.get("weights", {})
+    split = random_split(len(frame), seed=seed)
+    ignore = [*data.get("ignore", ()), *weights.values()]
+    kinds = all(isinstance(kind, str) for kind in tasks.values())
+    schema = infer_schema(
+        frame,
+        tasks=tasks if kinds else [_task(*item) for item in tasks.items()],
+        train=split["train"],
+        ignore=list(dict.fromkeys(ignore)),
+    )
+    return from_frame(frame, schema, split=split, weights=weights)
+
+
+def _task(name: str, given: Any) -> TaskSpec:
+    table = given if isinstance(given, dict) else {"kind": given}
+    return filled(TaskSpec, {"name": name, **table})
+
+
+def _names(what: str, found: Iterable[str], allowed: tuple[str, ...]) -> None:
+    other = [name for name in found if name not in allowed]
+    if other:
+        raise ValueError(f"{what} are {allowed}. Found {other}.")
