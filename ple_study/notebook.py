@@ -14,7 +14,7 @@ from ple_study import plots
 with warnings.catch_warnings():
     # Lightning imports it too; without ipywidgets it then warns on the page.
     warnings.simplefilter("ignore")
-    import tqdm.auto  # noqa: F401
+    import tqdm.auto  # type: ignore[import-untyped]  # noqa: F401
 
 
 def setup() -> None:
