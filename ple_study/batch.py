@@ -5,9 +5,9 @@ batch (customers), numeric and categorical (columns), time, channel, point, mode
 cluster, task, expert, slot (an expert as one task's gate sees it), dim (a width).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -122,7 +122,7 @@ class Model(nn.Module, ABC):
 
 
 class ModelSpec(ABC):
-    """Numbers and names that build a model for a schema. Specs are frozen dataclasses."""
+    """Numbers and names that build a model for a schema: a frozen dataclass."""
 
     @abstractmethod
     def build(self, schema: Schema) -> Model: ...

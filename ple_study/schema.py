@@ -74,7 +74,7 @@ class Sequence:
         _unique(f"Channels of sequence {self.name!r}", self.channels)
         if self.steps < 1 or not self.channels:
             raise ValueError(
-                f"Sequence {self.name!r} needs at least one step and one channel. Found "
+                f"Sequence {self.name!r} needs one step and one channel or more. Found "
                 f"{self.steps} steps and {len(self.channels)} channels."
             )
 
@@ -87,8 +87,8 @@ class TaskSpec:
     a contrastive one; ``dim`` is the width in which a contrastive task compares.
     ``weight`` multiplies the task's loss.
 
-    ``loss`` names another loss than the kind's own: ``huber`` (delta 1) for a regression
-    instead of the squared error, ``in_batch`` for a contrastive task whose keys are only
+    ``loss`` names another loss than the kind's own: ``huber`` (delta 1) instead of a
+    regression's squared error, ``in_batch`` for a contrastive task whose keys are only
     those that the batch holds.
     """
 
@@ -134,9 +134,9 @@ class Transfer:
 class Schema:
     """All that is fixed before training: columns, series, tasks, transfers.
 
-    ``states`` is (modes, numbers a mode) of the hidden-state summaries, ``clusters`` the
-    number of customer clusters, ``diagrams`` the names of the persistence diagrams; zero
-    or empty when the study has none.
+    ``states`` is (modes, numbers a mode) of the hidden-state summaries, ``clusters``
+    the number of customer clusters, ``diagrams`` the names of the persistence diagrams;
+    zero or empty when the study has none.
 
     Raises ValueError for names used twice, a transfer that names no task, and a cycle.
     """
@@ -172,8 +172,8 @@ class Schema:
             for name in (edge.source, edge.target):
                 if name not in graph:
                     raise ValueError(
-                        f"Transfer {edge.source} -> {edge.target} names an unknown task "
-                        f"{name!r}. Tasks are {list(graph)}."
+                        f"Transfer {edge.source} -> {edge.target} names an unknown "
+                        f"task {name!r}. Tasks are {list(graph)}."
                     )
             graph[edge.target].add(edge.source)
         try:

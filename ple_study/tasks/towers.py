@@ -15,8 +15,8 @@ TOWER = MLPSpec(dims=(64, 32), activation="silu", norm="layer", dropout=0.2)
 class Similarity(nn.Module):
     """Scores of a contrastive task: the cosine to each class's learned key.
 
-    The cosine is divided by ``temperature``. With cross-entropy on these scores the loss is InfoNCE with every class as a key
-    (van den Oord et al. 2018, equation 4).
+    The cosine is divided by ``temperature``. With cross-entropy on these scores the
+    loss is InfoNCE with every class as a key (van den Oord et al. 2018, equation 4).
     """
 
     def __init__(self, dim_in: int, classes: int, dim: int, temperature: float = 0.07):
