@@ -1,0 +1,67 @@
+"""The directive `uses`: which chapters import which module of the library."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+PACKAGE = "ple_study"
+
+
+def modules(root: Path) -> list[str]:
+    """Name every module that is more than a package's door."""
+    paths = (root / PACKAGE).rglob("*.py")
+    parts = (path.relative_to(root).with_suffix("").parts for path in paths)
+    return sorted(".".join(p) for p in parts if p[-1] != "__init__")
+
+
+def imports(notebook: Path) -> Iterator[str]:
+    """Name what the cells of a notebook import, dotted."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        for node in ast.walk(ast.parse("".join(cell["source"]))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+
+
+def table(notebooks: list[Path], known: list[str]) -> list[str]:
+    """Write the table, a row for each module that some chapter imports."""
+    found = {path.stem: set(imports(path)) for path in notebooks}
+    lines = ["| Module | Chapters |", "| --- | --- |"]
+    for module in known:
+        chapters = [name for name, names in found.items() if module in names]
+        if chapters:
+            links = ", ".join(f"{{doc}}`{name}`" for name in chapters)
+            lines.append(f"| {{py:mod}}`{module}` | {links} |")
+    return lines
+
+
+class Uses(SphinxDirective):
+    """Chapters that are part of the book, and what they import."""
+
+    def run(self) -> list[nodes.Node]:
+        """Answer the table, in the markup of the page that asks for it."""
+        book = Path(self.env.doc2path(self.env.docname)).parent
+        docs = {Path(self.env.doc2path(name)) for name in self.env.found_docs}
+        notebooks = sorted(path for path in docs if path.suffix == ".ipynb")
+        for notebook in notebooks:
+            self.env.note_dependency(str(notebook))
+        lines = table(notebooks, modules(book.parent))
+        node = nodes.container()
+        self.state.nested_parse(StringList(lines), self.content_offset, node)
+        return node.children
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_directive("uses", Uses)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

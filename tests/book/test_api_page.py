@@ -1,0 +1,34 @@
+"""The reference lists the library as it is, and the chapters that use each part."""
+
+import re
+from pathlib import Path
+
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, writes
+
+from book._ext.uses import imports, modules, table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_module_is_listed_once() -> None:
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"automodule:: (\S+)", page)) == modules(ROOT)
+
+
+def test_a_chapter_is_listed_under_what_it_imports(tmp_path: Path) -> None:
+    cells = [
+        new_markdown_cell("from ple_study.batch import Batch"),
+        new_code_cell("from ple_study import plots\nimport ple_study.metrics"),
+        new_code_cell("from ple_study.gates.cgc import Gate"),
+    ]
+    chapter = tmp_path / "chapter.ipynb"
+    chapter.write_text(writes(new_notebook(cells=cells)), encoding="utf-8")
+    found = set(imports(chapter)) & set(modules(ROOT))
+    assert found == {
+        "ple_study.plots",
+        "ple_study.metrics",
+        "ple_study.gates.cgc",
+    }
+    rows = table([chapter], modules(ROOT))
+    assert "| {py:mod}`ple_study.plots` | {doc}`chapter` |" in rows
+    assert not any("ple_study.batch" in row for row in rows)
