@@ -1,8 +1,10 @@
 """Multi-layer perceptrons of one shape, run side by side: experts, trunks, towers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from operator import itemgetter
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,9 +14,9 @@ from torch.nn import functional as F
 Activation = Literal["relu", "silu"]
 Norm = Literal["none", "batch", "layer"]
 Lanes = Sequence[Float[Tensor, "batch _"]]
+Map = Callable[[Tensor], Tensor]
 
-# Below this width one wide product beats one product a lane on a CPU.
-NARROW = 64
+NARROW = 6  # a lane is narrow when its input is this many times as wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,45 +42,57 @@ class MLPSpec:
             raise ValueError(f"Dropout must lie in [0, 1). Found {self.dropout}.")
 
 
+def run_together(
+    weight: Float[Tensor, "lanes dim_out dim_in"], inputs: Tensor | Lanes
+) -> bool:
+    """Whether the lanes are fastest as one product, or one after the other.
+
+    On a GPU a launch costs more than a small product. On a CPU a lane alone stays in
+    the cache, and only narrow lanes on a wide input gain.
+    """
+    _, dim_out, dim_in = weight.shape
+    narrow = isinstance(inputs, Tensor) and NARROW * dim_out <= dim_in
+    return weight.is_cuda or narrow
+
+
 class ParallelLinear(nn.Module):
     """``lanes`` linear maps of one shape, each with its own weights.
 
-    All lanes read one tensor, or each reads its own. The weight is
-    ``[lanes, dim_out, dim_in]``; how the products are run (together or one by one) is
-    decided here, by what is fast, and changes no number.
+    The weight is ``[lanes, dim_out, dim_in]``, the bias ``[lanes, dim_out]``. All lanes
+    read one ``[batch, dim_in]``, or each reads its own.
     """
 
-    def __init__(
-        self, lanes: int, dim_in: int, dim_out: int, *, bias: bool = True
-    ) -> None:
+    def __init__(self, lanes: int, dim_in: int, dim_out: int) -> None:
         super().__init__()
         bound = dim_in**-0.5  # the start of nn.Linear
         weight = torch.empty(lanes, dim_out, dim_in).uniform_(-bound, bound)
-        self.weight = nn.Parameter(weight)
-        self.bias = None
-        if bias:
-            start = torch.empty(lanes, dim_out).uniform_(-bound, bound)
-            self.bias = nn.Parameter(start)
+        bias = torch.empty(lanes, dim_out).uniform_(-bound, bound)
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
-    def forward(self, inputs: Tensor | Lanes) -> list[Tensor]:
-        lanes, dim_out, _ = self.weight.shape
-        together = self.weight.is_cuda or dim_out < NARROW
-        if isinstance(inputs, Tensor) and together:
-            bias = None if self.bias is None else self.bias.flatten()
-            wide = F.linear(inputs, self.weight.flatten(0, 1), bias)
-            return list(torch.split(wide, dim_out, dim=1))
-        if isinstance(inputs, Tensor):
-            inputs = [inputs] * lanes
-        if self.weight.is_cuda:
-            out = torch.stack(list(inputs)) @ self.weight.mT
-            out = out if self.bias is None else out + self.bias[:, None]
-            return list(out.unbind())
-        biases = [None] * lanes if self.bias is None else self.bias.unbind()
-        return list(map(F.linear, inputs, self.weight.unbind(), biases))
+    def maps(self) -> list[Map]:
+        """Each lane's own map, ``[batch, dim_in] -> [batch, dim_out]``."""
+        lanes = zip(self.weight.unbind(), self.bias.unbind(), strict=True)
+        return [partial(F.linear, weight=w, bias=b) for w, b in lanes]
+
+    def together(
+        self, inputs: Float[Tensor, "*lanes batch dim_in"]
+    ) -> Float[Tensor, "lanes batch dim_out"]:
+        """All lanes at once; ``inputs`` is one matrix that all read, or one a lane."""
+        if inputs.ndim == 3:
+            return torch.baddbmm(self.bias[:, None], inputs, self.weight.mT)
+        # One product; its columns are the lanes side by side.
+        wide = F.linear(inputs, self.weight.flatten(0, 1), self.bias.flatten())
+        return wide.view(wide.shape[0], *self.bias.shape).transpose(0, 1)
+
+    def forward(self, inputs: Lanes) -> list[Float[Tensor, "batch dim_out"]]:
+        """Each lane on its own input."""
+        if run_together(self.weight, inputs):
+            return list(self.together(torch.stack(list(inputs))).unbind())
+        return [run(x) for run, x in zip(self.maps(), inputs, strict=True)]
 
     def extra_repr(self) -> str:
         lanes, dim_out, dim_in = self.weight.shape
-        return f"{lanes} x ({dim_in} -> {dim_out}), bias={self.bias is not None}"
+        return f"{lanes} x ({dim_in} -> {dim_out}), bias=True"
 
 
 class ParallelMLP(nn.Module):
@@ -102,14 +116,36 @@ class ParallelMLP(nn.Module):
             nn.ModuleList(norm[spec.norm](dim) for _ in range(lanes)) for dim in dims
         )
 
-    def forward(self, inputs: Tensor | Lanes) -> list[Tensor]:
-        if not self.lanes:
-            return []
-        for layer, norms in zip(self.layers, self.norms, strict=True):
-            lanes = zip(norms.children(), layer(inputs), strict=True)
-            inputs = [self._activate(norm(x)) for norm, x in lanes]
-        return [inputs] * self.lanes if isinstance(inputs, Tensor) else list(inputs)
+    def forward(
+        self, inputs: Tensor | Lanes
+    ) -> list[Float[Tensor, "batch {self.dim}"]]:
+        linears = cast(list[ParallelLinear], list(self.layers))
+        norms = [list(depth.children()) for depth in self.norms]
+        if linears and run_together(linears[0].weight, inputs):
+            x = inputs if isinstance(inputs, Tensor) else torch.stack(list(inputs))
+            for linear, row in zip(linears, norms, strict=True):
+                x = self._activate(self._normalise(linear.together(x), row))
+            return list(x.unbind())
+        lanes = [inputs] * self.lanes if isinstance(inputs, Tensor) else list(inputs)
+        maps = [linear.maps() for linear in linears]
+        # Lane after lane, what a layer has just written is still in the cache.
+        order = [
+            (lane, depth) for lane in range(self.lanes) for depth in range(len(maps))
+        ]
+        if self.training and self.spec.dropout:  # whose masks are drawn layer by layer
+            order.sort(key=itemgetter(1))
+        for lane, depth in order:
+            x = norms[depth][lane](maps[depth][lane](lanes[lane]))
+            lanes[lane] = self._activate(x)
+        return lanes
+
+    def _normalise(self, x: Tensor, norms: list[nn.Module]) -> Tensor:
+        if self.spec.norm == "none":
+            return x
+        pairs = zip(norms, x.unbind(), strict=True)
+        return torch.stack([norm(lane) for norm, lane in pairs])
 
     def _activate(self, x: Tensor) -> Tensor:
-        function = F.relu if self.spec.activation == "relu" else F.silu
-        return F.dropout(function(x), self.spec.dropout, self.training)
+        # Only relu keeps no input for its gradient, so only it may overwrite.
+        x = F.relu(x, inplace=True) if self.spec.activation == "relu" else F.silu(x)
+        return F.dropout(x, self.spec.dropout, self.training)

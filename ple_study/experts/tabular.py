@@ -1,17 +1,19 @@
 """The table's columns as one vector: numbers as they are, categories embedded."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ple_study.batch import Batch
 from ple_study.schema import Schema
 
 
 class Tabular(nn.Module):
-    """Categorical embeddings and numeric columns side by side.
+    """Categorical embeddings, narrowest first, and then the numeric columns.
 
     ``sizes`` counts each column's codes. Columns with one embedding width share one
     table, each at its own offset, so that a batch needs one look-up a width.
@@ -41,8 +43,19 @@ class Tabular(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch {self.dim}"]:
         parts = []
-        for group, table in enumerate(self.tables):
+        for group, table in enumerate(cast(list[nn.Embedding], list(self.tables))):
             columns = self.get_buffer(f"columns_{group}")
             codes = batch.categorical.index_select(1, columns)
-            parts.append(table(codes + self.get_buffer(f"offsets_{group}")).flatten(1))
+            codes = codes + self.get_buffer(f"offsets_{group}")
+            parts.append(look_up(table.weight, codes).flatten(1))
         return torch.cat([*parts, batch.numeric], dim=1) if parts else batch.numeric
+
+
+def look_up(
+    table: Float[Tensor, "code dim"], codes: Int[Tensor, "batch column"]
+) -> Float[Tensor, "batch column dim"]:
+    """The rows of the table at these codes."""
+    if table.is_cuda:
+        return F.embedding(codes, table)
+    # The same rows, but a gradient that is several times faster on a CPU.
+    return table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])

@@ -1,12 +1,11 @@
 """Customised gate control: who is heard, task by task (Tang et al., RecSys 2020)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ple_study.experts.mlp import Lanes, MLPSpec, ParallelMLP
 
@@ -26,10 +25,51 @@ def mix(
     weights: Float[Tensor, "batch slot"], experts: Lanes
 ) -> Float[Tensor, "batch dim"]:
     """sum_i weights[:, i] * experts[i]"""
+    if weights.is_cuda:
+        return torch.einsum("bs,sbd->bd", weights, torch.stack(list(experts)))
     mixed = weights[:, :1] * experts[0]
     for slot, expert in enumerate(experts[1:], start=1):
         mixed = mixed.addcmul_(weights[:, slot, None], expert)
     return mixed
+
+
+class MixEach(torch.autograd.Function):
+    """``mix`` for several listeners; ``slots[k]`` are the places that listener k hears.
+
+    An expert that many hear has its gradient summed in one place, where autograd would
+    write down each listener's share. The backward can be differentiated in turn.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, slots: list[list[int]], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.slots = slots
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        weights, experts = tensors[: len(slots)], tensors[len(slots) :]
+        heard = [[experts[place] for place in places] for places in slots]
+        return tuple(map(mix, weights, heard))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        weights, experts = tensors[: len(grads)], tensors[len(grads) :]
+        to_weights: list[Tensor | None] = [None] * len(weights)
+        to_experts: list[Tensor | None] = [None] * len(experts)
+        for listener, grad in enumerate(grads):
+            if grad is None:
+                continue
+            # d/dw_ki = <g_k, e_i>; d/de_i = sum_k w_ki g_k
+            rows = []
+            for slot, place in enumerate(ctx.slots[listener]):
+                weight, so_far = weights[listener][:, slot, None], to_experts[place]
+                rows.append((grad * experts[place]).sum(1))
+                to_experts[place] = (
+                    weight * grad if so_far is None else so_far.addcmul_(weight, grad)
+                )
+            to_weights[listener] = torch.stack(rows).T
+        return None, *to_weights, *to_experts
 
 
 class Gate(nn.Module):
@@ -57,21 +97,27 @@ class Gate(nn.Module):
         self.linear = nn.Linear(dim_in, sum(self.counts), bias=bias)
         self.norm = nn.BatchNorm1d(sum(self.counts)) if norm else None
 
-    def scores(self, inputs: Tensor | Lanes) -> list[Float[Tensor, "batch slot"]]:
-        """The logits of every listener's softmax."""
+    def scores(self, inputs: Tensor | Lanes) -> list[Float[Tensor, "slot batch"]]:
+        """The logits of every listener's softmax, one row a slot."""
+        weight, bias = self.linear.weight, self.linear.bias
         if isinstance(inputs, Tensor):
-            wide = self.linear(inputs)
+            rows = weight @ inputs.T
         else:
-            weights = torch.split(self.linear.weight, self.counts)
-            wide = torch.cat(list(map(F.linear, inputs, weights)), dim=1)
-            wide = wide if self.linear.bias is None else wide + self.linear.bias
-        wide = wide if self.norm is None else self.norm(wide)
-        return list(wide.split(self.counts, dim=1))
+            parts = torch.split(weight, self.counts)
+            rows = torch.cat([w @ x.T for w, x in zip(parts, inputs, strict=True)])
+        rows = rows if bias is None else rows + bias[:, None]
+        rows = rows if self.norm is None else self.norm(rows.T).T
+        return list(torch.split(rows, self.counts))
 
     def forward(self, inputs: Tensor | Lanes, experts: Lanes) -> Mixture:
-        weights = [score.softmax(dim=1) for score in self.scores(inputs)]
-        heard = [[experts[place] for place in places] for places in self.slots]
-        return Mixture(list(map(mix, weights, heard)), weights)
+        # Few slots and many rows: a softmax down the columns keeps a CPU's lanes full.
+        weights = [scores.softmax(dim=0).T for scores in self.scores(inputs)]
+        plain = torch.compiler.is_compiling() or not torch.is_grad_enabled()
+        if plain or weights[0].is_cuda:
+            heard = [[experts[place] for place in places] for places in self.slots]
+            return Mixture(list(map(mix, weights, heard)), weights)
+        mixed = MixEach.apply(self.slots, *weights, *experts)  # type: ignore[no-untyped-call]
+        return Mixture(list(mixed), weights)
 
 
 class CGCLayer(nn.Module):
