@@ -113,3 +113,13 @@ def test_channels_are_named(raw: Mapping[str, pd.DataFrame], study: Study) -> No
     assert (baskets.name, baskets.steps, len(baskets.channels)) == ("baskets", 90, 8)
     known = set(raw["products"]["department"])
     assert {c.removeprefix("spend:") for c in daily.channels[8:]} <= known
+
+
+def test_the_first_basket_has_none_before_it(study: Study) -> None:
+    events = study.rows.batch.events["baskets"]
+    number = events.mask.sum(1)
+    short = (number < 90).nonzero()[:, 0]
+    first = events.values[short, 90 - number[short]]
+    channels = study.schema.sequences[1].channels
+    for name in ("same_store", "days_since_last"):
+        assert (first[:, channels.index(name)] == 0).all(), name
