@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -107,7 +108,11 @@ def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
     """Write tensors and JSON values to ``path``, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    # Cloned, since tensors that share memory cannot be told apart in a file.
+    ready = {
+        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, t in tensors.items()
+    }
     with part.open("wb") as file:
         file.write(save(ready, {"ple_study": json.dumps({"format": FORMAT, **meta})}))
         file.flush()

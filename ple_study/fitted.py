@@ -1,6 +1,6 @@
 """A trained model and what one asks of it: probabilities, gates, metrics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -92,7 +92,7 @@ def infer(model: Model, batch: Batch, scaler: Scaler | None = None) -> Iterator[
     model.train(training)
 
 
-def join(pieces: Sequence[Logits]) -> Logits:
+def join(pieces: Sequence[Mapping[str, Tensor]]) -> Logits:
     """Logits of consecutive rows as one tensor a task, on the CPU."""
     return {k: torch.cat([piece[k] for piece in pieces]).cpu() for k in pieces[0]}
 

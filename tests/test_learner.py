@@ -1,0 +1,102 @@
+"""One step of training: who decays, how fast who learns, and what is reported."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ple_study.baselines import MMoESpec, PLESpec
+from ple_study.experts.mlp import MLPSpec
+from ple_study.learner import Learner, Training, decay_groups
+from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
+from tests.studies import SCHEMA, mixed
+
+EXPERT = MLPSpec(dims=(8, 7), norm="layer")
+SPEC = PLESpec(expert=EXPERT, tower=replace(EXPERT, norm="batch"), gate_norm=True)
+
+
+PLAIN, LEARNED = FixedWeightingSpec(), UncertaintyWeightingSpec(lr_factor=30.0)
+USUAL = Training()
+
+
+def learner(weighting=LEARNED, training=USUAL):
+    model = SPEC.build(SCHEMA)
+    return Learner(SCHEMA, model, weighting.build(SCHEMA.tasks), training, steps=20)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero():
+    cosine = Training(schedule="cosine")
+    factors = [cosine.factor(step / 1000) for step in range(1001)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[50] == pytest.approx(1)
+    assert factors[525] == pytest.approx(0.5)
+    assert factors[1000] == pytest.approx(0)
+    assert factors[:51] == sorted(factors[:51])
+    assert factors[50:] == sorted(factors[50:], reverse=True)
+    assert max(factors) <= 1
+    assert {Training().factor(step / 10) for step in range(10)} == {1.0}
+
+
+def test_products_and_embeddings_decay_biases_and_norms_do_not():
+    model = MMoESpec(experts=3, expert=EXPERT, gate_norm=True, gate_bias=True).build(
+        SCHEMA
+    )
+    names = {id(p): name for name, p in model.named_parameters()}
+    decaying, spared = decay_groups(model, 0.3)
+    assert (decaying["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    first, second = ({names[id(p)] for p in g["params"]} for g in (decaying, spared))
+    assert first | second == set(names.values())
+    assert not first & second
+    assert {n for n in names.values() if n.endswith("bias")} <= second
+    assert {n for n in names.values() if "norm" in n} <= second
+    assert all("norm" in n for n in second if not n.endswith("bias"))
+    assert any("tables" in name for name in first)
+
+
+def test_what_the_weighting_learns_has_its_own_rate():
+    own = learner(LEARNED, Training(lr=0.01))
+    *model, learned = own.configure_optimizers().param_groups
+    assert learned["params"] == list(own.weighting.parameters())
+    assert (learned["lr"], learned["weight_decay"]) == (pytest.approx(0.3), 0.0)
+    assert {group["lr"] for group in model} == {0.01}
+    assert len(learner(PLAIN).configure_optimizers().param_groups) == 2
+
+
+@pytest.mark.parametrize("clip", [0.01, 1e6])
+def test_the_gradient_of_everything_together_is_clipped(clip):
+    own = learner(training=Training(clip=clip))
+    optimiser = own.configure_optimizers()
+    rows = mixed().part("train")
+    own.training_step(rows, 0).backward()
+    before = [p.grad.clone() for p in own.parameters() if p.grad is not None]
+    norm = torch.stack([grad.square().sum() for grad in before]).sum().sqrt()
+    assert 0.01 < norm < 1e6
+    own.configure_gradient_clipping(optimiser)
+    after = [p.grad for p in own.parameters() if p.grad is not None]
+    factor = min(1.0, clip / float(norm))
+    for old, new in zip(before, after, strict=True):
+        torch.testing.assert_close(new, old * factor, rtol=1e-4, atol=1e-9)
+
+
+def test_the_step_adds_what_the_model_asks_for():
+    own = learner(PLAIN).eval()
+    rows = mixed().part("train")
+    plain = own.training_step(rows, 0)
+    own.model.penalty = lambda: torch.tensor(3.0)
+    torch.testing.assert_close(own.training_step(rows, 0), plain + 3)
+
+
+def test_reported_losses_are_raw_means_over_the_batches_that_observed_the_task():
+    own = learner(PLAIN).eval()
+    rows = mixed().part("train")
+    blind = replace(
+        rows, labels=rows.labels | {"spend": torch.full((len(rows),), torch.nan)}
+    )
+    own.training_step(rows, 0)
+    alone = own.losses()
+    own.training_step(rows, 0)
+    own.training_step(blind, 1)
+    both = own.losses()
+    assert both["spend"] == pytest.approx(alone["spend"])
+    assert both["brand"] == pytest.approx(alone["brand"])
+    assert set(own.losses().values()) == {0.0}
