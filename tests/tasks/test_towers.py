@@ -1,0 +1,105 @@
+"""Towers and similarities against direct formulas, in float64."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ple_study.experts.mlp import MLPSpec
+from ple_study.schema import TaskSpec
+from ple_study.tasks.towers import Similarity, Towers
+from tests.sizes import BATCH, DIMS
+
+KINDS = (  # widths 1, 9, 1, 12, 9 and 4: neither sorted nor in one block
+    TaskSpec(name="churn"),
+    TaskSpec(name="channel", kind="multiclass", classes=9),
+    TaskSpec(name="spend", kind="regression"),
+    TaskSpec(name="brand", kind="contrastive", classes=12, dim=5),
+    TaskSpec(name="reason", kind="multiclass", classes=9),
+    TaskSpec(name="item", kind="contrastive", classes=4, dim=3),
+)
+DIM_IN, SPEC = DIMS[0], MLPSpec(dims=DIMS[1:], activation="silu")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def close(found: object, wanted: object) -> None:
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+
+
+def heads(towers: Towers) -> dict[str, tuple[Tensor, Tensor]]:
+    """The last map of each plain task: stacked by width, in the tasks' order."""
+    plain = [task for task in KINDS if task.kind != "contrastive"]
+    found = {}
+    for group, width in enumerate((1, 9)):
+        same = [task.name for task in plain if task.outputs == width]
+        parts = [towers.get_parameter(f"heads.{group}.{p}") for p in ("weight", "bias")]
+        found |= dict(zip(same, zip(*parts, strict=True), strict=True))
+    return found
+
+
+def cosine(head: nn.Module, x: Tensor) -> Tensor:
+    query = x @ head.query.weight.T + head.query.bias
+    return F.cosine_similarity(query[:, None], head.keys[None], dim=2) / 0.07
+
+
+@pytest.mark.parametrize("spec", [SPEC, MLPSpec(dims=())], ids=["hidden", "none"])
+def test_a_tower_a_task(spec: MLPSpec) -> None:
+    towers = Towers(KINDS, DIM_IN, spec).double()
+    states = [torch.randn(BATCH, DIM_IN).double() for _ in KINDS]
+    logits, state = towers(states), towers.state_dict()
+    assert list(logits) == [task.name for task in KINDS]
+    for place, (task, x) in enumerate(zip(KINDS, states, strict=True)):
+        for layer in range(len(spec.dims)):
+            w, b = (state[f"hidden.layers.{layer}.{p}"] for p in ("weight", "bias"))
+            x = F.silu(x @ w[place].T + b[place])
+        if task.kind == "contrastive":
+            wanted = cosine(towers.get_submodule(f"similarity.{task.name}"), x)
+        else:
+            weight, bias = heads(towers)[task.name]
+            wanted = x @ weight.T + bias
+        close(logits[task.name], wanted)
+        assert wanted.shape == (BATCH, task.outputs)
+
+
+@pytest.mark.parametrize("place", range(len(KINDS)))
+def test_a_task_reads_its_own_state_alone(place: int) -> None:
+    towers = Towers(KINDS, DIM_IN, SPEC).double()
+    states = [torch.randn(BATCH, DIM_IN).double().requires_grad_() for _ in KINDS]
+    towers(states)[KINDS[place].name].square().sum().backward()
+    reached = [x.grad is not None and bool(x.grad.any()) for x in states]
+    assert reached == [other == place for other in range(len(KINDS))]
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_similarity_is_a_cosine_over_the_temperature(temperature: float) -> None:
+    head = Similarity(DIM_IN, 12, 5, temperature).double()
+    x = torch.randn(BATCH, DIM_IN).double()
+    scores = head(x)
+    close(scores, cosine(head, x) * 0.07 / temperature)
+    assert scores.abs().max() <= 1 / temperature
+    with torch.no_grad():
+        head.keys.mul_(3)  # lengths of keys count for nothing
+    close(head(x), scores)
+
+
+def test_the_key_of_a_query_wins() -> None:
+    head = Similarity(DIM_IN, 12, 5).double()
+    x = torch.randn(BATCH, DIM_IN).double()
+    with torch.no_grad():
+        head.keys[7] = head.query(x)[2]
+    scores = head(x)[2]
+    assert scores.argmax() == 7
+    close(scores[7], torch.tensor(1 / 0.07, dtype=torch.float64))
+
+
+def test_dropout_is_for_training_alone() -> None:
+    towers = Towers(KINDS, DIM_IN, MLPSpec(dims=(80,), dropout=0.5))
+    states = [torch.randn(BATCH, DIM_IN) for _ in KINDS]
+    one, other = towers(states), towers(states)
+    assert not any(torch.equal(one[name], other[name]) for name in one)
+    towers.eval()
+    close(towers(states), towers(states))
