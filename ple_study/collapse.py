@@ -110,7 +110,7 @@ def cka(
 ) -> Float[Tensor, "expert expert"]:
     """Linear centred kernel alignment of every pair of experts, all in one product.
 
-    |X'Y|^2 / (|X'X| |Y'Y|) with columns centred (Kornblith et al., ICML 2019): 1
+    ``|X'Y|^2 / (|X'X| |Y'Y|)`` with columns centred (Kornblith et al., ICML 2019): 1
     for outputs equal up to rotation and scale, near 0 for unrelated ones; NaN for an
     expert that is constant.
     """

@@ -47,7 +47,7 @@ def task_gradients(model: Model, rows: Rows, tasks: Sequence[TaskSpec]) -> Gradi
 
 
 def cosines(gradients: Gradients) -> Float[Tensor, "task task"]:
-    """cos(i, j) = g_i . g_j / (|g_i| |g_j|), all pairs in one product.
+    """``cos(i, j) = g_i . g_j / (|g_i| |g_j|)``, all pairs in one product.
 
     Norms are at least 1e-8. A task whose gradient is zero, as that of a task without
     labels is, has no direction: its row and column are NaN.
@@ -69,7 +69,7 @@ def conflict_rate(cosines: Float[Tensor, "task task"]) -> float:
 
 
 def magnitude_ratios(gradients: Gradients) -> Float[Tensor, "task task"]:
-    """|g_i| / |g_j|; NaN where either is zero."""
+    """``|g_i| / |g_j|``; NaN where either is zero."""
     norms = gradients.norm(dim=1)
     norms = norms.where(norms > 0, torch.nan)
     return norms[:, None] / norms
