@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     one = command("fit", FIT)
     one.add_argument("study", help="journey, census, synthetic, or a .toml file")
     one.add_argument("--model", default="ple", help="the model that is kept")
-    one.add_argument("--seeds", type=int, default=3, help="seeds a model, from 0")
+    one.add_argument("--seeds", type=int, default=5, help="seeds a model, from 0")
     one.add_argument("--alone", action="store_true", help="train this model only")
     one.add_argument("--seed", type=int, default=0, help="the seed, with --alone")
     own = argparse.SUPPRESS  # the help says where these come from

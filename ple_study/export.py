@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -90,7 +91,13 @@ def to_onnx(
     as they stand in the table; without it they go in scaled. Outputs are probabilities,
     or ``logits``. The schema, vocabularies included, is in the file's metadata under
     ``ple_study``.
+
+    Raises ValueError when the packages that write ONNX are not installed.
     """
+    if find_spec("onnxscript") is None:
+        raise ValueError(
+            "ONNX export needs `pip install 'ple-study[export]'`. Found no onnxscript."
+        )
     scaler, count = fitted.scaler, len(fitted.schema.numeric)
     if not raw:
         scaler = Scaler(torch.zeros(count), torch.ones(count))

@@ -78,11 +78,14 @@ def fit(
         "rows": fingerprint(study) if place else "",
     }
     run = json.loads(json.dumps(options))  # as the file will answer it
-    scaler = Scaler.fit(study.schema, study.part("train").batch)
+    train, val = study.part("train"), study.part("val")
+    scaler = Scaler.fit(study.schema, train.batch)
     with seeded(where, seed), _quiet():
-        loader = _loader(_rows(study, "train", scaler, where), training, seed)
+        train, val = (
+            replace(rows, batch=scaler(rows.batch)).to(where) for rows in (train, val)
+        )
+        loader = _loader(train, training, seed)
         learner = _learner(study.schema, spec, weighting, training, len(loader))
-        val = _rows(study, "val", scaler, where)
         state = Progress(learner, val, loader, run, place)
         if resume:
             state.restore()
@@ -104,11 +107,6 @@ def _place(folder: str | Path | None, resume: bool) -> Path | None:
             f"Found {FILE}."
         )
     return Path(folder)
-
-
-def _rows(study: Study, name: str, scaler: Scaler, where: torch.device) -> Rows:
-    rows = study.part(name)
-    return replace(rows, batch=scaler(rows.batch)).to(where)
 
 
 def _loader(rows: Rows, training: Training, seed: int) -> Loader:

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
+from ple_study import export
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
 from ple_study.batch import ModelSpec
 from ple_study.data.loader import Scaler
@@ -126,6 +127,12 @@ def test_onnx_runtime_answers_as_torch_does(tmp_path, capfd, name, raw):
             assert np.abs(answer - rows).max() <= 1e-5, task
     kept = json.loads(onnx.load(path).metadata_props[0].value)
     assert Schema.from_json(kept) == SCHEMA
+
+
+def test_export_without_its_packages_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"ple-study\[export\].*no onnxscript"):
+        to_onnx(untrained(SPECS["mmoe"]), tmp_path / "model.onnx")
 
 
 def test_an_example_has_every_field_of_the_schema():

@@ -16,6 +16,8 @@ MENDS = [
     (re.compile(r'\s*<link rel="preload" as="font"[^>]*>'), ""),
     # docutils puts entries of a deprecated role into the list of references.
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+    # Every exercise of a page, and every solution, is given the same id.
+    (re.compile(r' id="(exercise|solution|proof)-content"'), ""),
 ]
 
 

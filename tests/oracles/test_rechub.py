@@ -95,7 +95,7 @@ def assert_same(model: nn.Module, carry: Carry, rows: int, dtype: torch.dtype) -
     limit = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
     torch.testing.assert_close(found, wanted, **limit)
     if training_in_float32(model, dtype):
-        limit = {"atol": 5e-6, "rtol": 5e-6}
+        limit = {"atol": 2e-5, "rtol": 5e-6}
     weigh = torch.randn(found.shape, dtype=dtype) / rows
     (found * weigh).sum().backward()
     (wanted * weigh).sum().backward()
@@ -113,7 +113,11 @@ def assert_same(model: nn.Module, carry: Carry, rows: int, dtype: torch.dtype) -
 
 
 def training_in_float32(model: nn.Module, dtype: torch.dtype) -> bool:
-    """Nine divisions by a batch's deviations, where float64 still agrees to 1e-12."""
+    """Where float64 still agrees to 1e-12, but rounding shows.
+
+    Nine divisions by a batch's deviations; and a bias before a normalisation has the
+    gradient zero, of which float32 leaves the rounding of what cancels.
+    """
     return model.training and dtype == torch.float32
 
 
