@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test style unit notebooks site lab refresh clean
+.PHONY: help book test style unit notebooks site lab bench refresh clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,9 @@ site: $(INSTALLED) ## test the built book, also in a browser
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
+
+bench: $(INSTALLED) ## measure this library against its peers
+	$(BIN)/python -m benchmarks
 
 refresh: $(INSTALLED) ## store new outputs, of all notebooks or of NB=book/x.ipynb
 	$(BIN)/python -m book._tools.refresh $(NB)
