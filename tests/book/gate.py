@@ -20,7 +20,6 @@ from nbval.plugin import IPyNbCell
 from book._tools import kernel
 from tests.book.compare import Tolerance, output_difference
 from tests.book.policy import NEEDS_DATA, tags
-from tests.book.site import STRICT
 
 seconds: dict[str, float] = defaultdict(float)
 
@@ -59,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse a cell whose outputs could not be compared."""
     if not isinstance(item, IPyNbCell):
         return
-    if not STRICT and (folder := missing_data(item.parent.nb)):
+    if folder := missing_data(item.parent.nb):
         pytest.skip(f"no data: put {folder}/ into the folder named by PLE_STUDY_DATA")
     raised = any(out.output_type == "error" for out in item.cell.outputs)
     if item.cell.execution_count is None:
