@@ -1,6 +1,7 @@
 """This library, the way its own users run it: the PLE of a shape, and ``fit``."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from benchmarks.shapes import Shape
 from ple_study.batch import Batch, Rows
 from ple_study.data.loader import Study
 from ple_study.experts.mlp import Norm
+from ple_study.experts.row_gradients import row_gradients
 from ple_study.learner import Training, decay_groups
 from ple_study.objective.losses import task_losses
 from ple_study.training import fit
@@ -24,12 +26,17 @@ class Ours(Contestant):
     name = "ple_study"
     twin: Norm | None = "none"
 
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.training = ExitStack()
+
     def build(self) -> Any:
         return self.shape.spec(self.twin).build(self.shape.schema)
 
     def steps(self, model: Any, rows: Rows) -> Callable[[], None]:
         groups = [g for g in decay_groups(model, 0.01) if g["params"]]
         optimizer = torch.optim.AdamW(groups, lr=1e-3, fused=True)
+        self.training.enter_context(row_gradients(model))  # as fit does
         return partial(_step, self.shape, model, optimizer, rows)
 
     def answers(self, model: Any, rows: Rows) -> Callable[[], Tensor]:

@@ -1,6 +1,7 @@
 """The models that everyone is asked to run, and the rows that everyone is given."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Shape:
         """Columns of the embedded table."""
         return self.sparse * self.dim + self.dense
 
-    @property
+    @cached_property
     def schema(self) -> Schema:
         """Categorical columns c0.., numeric n0.., tasks t0..; no code is unknown."""
         known = tuple(range(self.vocabulary - 1))

@@ -26,6 +26,7 @@ from ple_study.batch import ModelSpec, Rows
 from ple_study.checkpoint import spec_to_json
 from ple_study.data.loader import Loader, Scaler, Study
 from ple_study.devices import pick_device, seeded
+from ple_study.experts.row_gradients import row_gradients
 from ple_study.fitted import Fitted, check_monitor
 from ple_study.learner import Learner, Training
 from ple_study.objective.weighting import FixedWeightingSpec, WeightingSpec
@@ -145,7 +146,8 @@ def _train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(state.learner, state.loader)
+    with row_gradients(state.learner.model):
+        trainer.fit(state.learner, state.loader)
 
 
 def fingerprint(study: Study) -> str:

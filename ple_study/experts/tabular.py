@@ -47,15 +47,16 @@ class Tabular(nn.Module):
             columns = self.get_buffer(f"columns_{group}")
             codes = batch.categorical.index_select(1, columns)
             codes = codes + self.get_buffer(f"offsets_{group}")
-            parts.append(look_up(table.weight, codes).flatten(1))
+            parts.append(look_up(table, codes).flatten(1))
         return torch.cat([*parts, batch.numeric], dim=1) if parts else batch.numeric
 
 
 def look_up(
-    table: Float[Tensor, "code dim"], codes: Int[Tensor, "batch column"]
+    table: nn.Embedding, codes: Int[Tensor, "batch column"]
 ) -> Float[Tensor, "batch column dim"]:
     """The rows of the table at these codes."""
-    if table.is_cuda:
-        return F.embedding(codes, table)
+    rows = table.weight
+    if rows.is_cuda or table.sparse:
+        return F.embedding(codes, rows, sparse=table.sparse)
     # The same rows, but a gradient that is several times faster on a CPU.
-    return table.index_select(0, codes.flatten()).view(*codes.shape, table.shape[1])
+    return rows.index_select(0, codes.flatten()).view(*codes.shape, rows.shape[1])
