@@ -1,10 +1,10 @@
 """Customised gate control: who is heard, task by task (Tang et al., RecSys 2020)."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ple_study.experts.mlp import Lanes, MLPSpec, ParallelMLP
@@ -22,54 +22,22 @@ class Mixture(NamedTuple):
 
 
 def mix(
-    weights: Float[Tensor, "batch slot"], experts: Lanes
-) -> Float[Tensor, "batch dim"]:
-    """sum_i weights[:, i] * experts[i]"""
-    if weights.is_cuda:
-        return torch.einsum("bs,sbd->bd", weights, torch.stack(list(experts)))
-    mixed = weights[:, :1] * experts[0]
-    for slot, expert in enumerate(experts[1:], start=1):
-        mixed = mixed.addcmul_(weights[:, slot, None], expert)
-    return mixed
+    weights: Lanes,
+    experts: Lanes,
+    listener: Int[Tensor, " slot"],
+    place: Int[Tensor, " slot"],
+) -> list[Float[Tensor, "batch dim"]]:
+    """mixed[k] = sum_i weights[k][:, i] * expert of slot i, for every listener k.
 
-
-class MixEach(torch.autograd.Function):
-    """``mix`` for several listeners; ``slots[k]`` are the places that listener k hears.
-
-    An expert that many hear has its gradient summed in one place, where autograd would
-    write down each listener's share. The backward can be differentiated in turn.
+    Slots are numbered through: ``listener`` and ``place`` say whose each is and which
+    expert it names. One product for all; whom a listener may not hear weighs zero.
     """
-
-    @staticmethod
-    def forward(
-        ctx: Any, slots: list[list[int]], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.slots = slots
-        ctx.save_for_backward(*tensors)
-        ctx.set_materialize_grads(False)
-        weights, experts = tensors[: len(slots)], tensors[len(slots) :]
-        heard = [[experts[place] for place in places] for places in slots]
-        return tuple(map(mix, weights, heard))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        weights, experts = tensors[: len(grads)], tensors[len(grads) :]
-        to_weights: list[Tensor | None] = [None] * len(weights)
-        to_experts: list[Tensor | None] = [None] * len(experts)
-        for listener, grad in enumerate(grads):
-            if grad is None:
-                continue
-            # d/dw_ki = <g_k, e_i>; d/de_i = sum_k w_ki g_k
-            rows = []
-            for slot, place in enumerate(ctx.slots[listener]):
-                weight, so_far = weights[listener][:, slot, None], to_experts[place]
-                rows.append((grad * experts[place]).sum(1))
-                to_experts[place] = (
-                    weight * grad if so_far is None else so_far.addcmul_(weight, grad)
-                )
-            to_weights[listener] = torch.stack(rows).T
-        return None, *to_weights, *to_experts
+    table = torch.stack(list(experts), dim=1)
+    (batch, count, _), listeners = table.shape, len(weights)
+    closed = table.new_zeros(batch, listeners * count)
+    slots = torch.cat(list(weights), dim=1)
+    matrix = closed.index_copy(1, listener * count + place, slots)
+    return list(torch.bmm(matrix.view(batch, listeners, count), table).unbind(1))
 
 
 class Gate(nn.Module):
@@ -96,6 +64,10 @@ class Gate(nn.Module):
             )
         self.linear = nn.Linear(dim_in, sum(self.counts), bias=bias)
         self.norm = nn.BatchNorm1d(sum(self.counts)) if norm else None
+        whose = torch.arange(len(slots)).repeat_interleave(torch.tensor(self.counts))
+        which = torch.tensor([place for places in self.slots for place in places])
+        self.register_buffer("listener", whose, persistent=False)
+        self.register_buffer("place", which, persistent=False)
 
     def scores(self, inputs: Tensor | Lanes) -> list[Float[Tensor, "slot batch"]]:
         """The logits of every listener's softmax, one row a slot."""
@@ -112,12 +84,8 @@ class Gate(nn.Module):
     def forward(self, inputs: Tensor | Lanes, experts: Lanes) -> Mixture:
         # Few slots and many rows: a softmax down the columns keeps a CPU's lanes full.
         weights = [scores.softmax(dim=0).T for scores in self.scores(inputs)]
-        plain = torch.compiler.is_compiling() or not torch.is_grad_enabled()
-        if plain or weights[0].is_cuda:
-            heard = [[experts[place] for place in places] for places in self.slots]
-            return Mixture(list(map(mix, weights, heard)), weights)
-        mixed = MixEach.apply(self.slots, *weights, *experts)  # type: ignore[no-untyped-call]
-        return Mixture(list(mixed), weights)
+        slots = self.get_buffer("listener"), self.get_buffer("place")
+        return Mixture(mix(weights, experts, *slots), weights)
 
 
 class CGCLayer(nn.Module):
