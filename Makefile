@@ -34,7 +34,7 @@ unit: $(INSTALLED) ## test the library and the rules of the notebooks
 
 notebooks: $(INSTALLED) ## run every notebook again and compare what it shows
 	time $(PYTEST) -p tests.book.gate --nbval --nbval-current-env \
-	  --nbval-cell-timeout 120 book
+	  --nbval-cell-timeout 300 book
 
 site: $(INSTALLED) ## test the built book, also in a browser
 	time $(PYTEST) --dist load $(SITE)

@@ -8,7 +8,7 @@ import pytest
 
 from ple_study.data.fetch import fetch
 from ple_study.data.journey import journey
-from ple_study.data.journey_tables import TABLES, Purchases, read
+from ple_study.data.journey.tables import TABLES, Purchases, read
 from ple_study.data.loader import Study
 
 

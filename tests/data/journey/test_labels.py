@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ple_study.data.journey_labels import AGES
-from ple_study.data.journey_snapshots import Snapshot, label_values, snapshots
-from ple_study.data.journey_tables import Purchases
-from ple_study.data.journey_tasks import LABELS, class_names
+from ple_study.data.journey.labels import AGES
+from ple_study.data.journey.snapshots import Snapshot, label_values, snapshots
+from ple_study.data.journey.tables import Purchases
+from ple_study.data.journey.tasks import LABELS, class_names
 
 CUTOFFS = (197, 309)
 NUM_HOUSEHOLDS = 16

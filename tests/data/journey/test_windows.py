@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ple_study.data.journey_tables import Purchases
-from ple_study.data.journey_windows import Window, total
+from ple_study.data.journey.tables import Purchases
+from ple_study.data.journey.windows import Window, total
 
 
 @pytest.fixture

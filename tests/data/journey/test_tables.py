@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ple_study.data.journey_tables import Purchases, read
+from ple_study.data.journey.tables import Purchases, read
 
 Tables = Mapping[str, pd.DataFrame]
 

@@ -6,9 +6,9 @@ cut-off (``life_stage`` at a survey). Two tasks of the thread, uplift and
 category_uplift, are absent: nothing here was given to some households at random.
 """
 
-from ple_study.data import journey_labels as labels
-from ple_study.data.journey_features import MONTH, Vocabulary
-from ple_study.data.journey_labels import AGES, CYCLE, MAKERS, Label
+from ple_study.data.journey import labels as labels
+from ple_study.data.journey.features import MONTH, Vocabulary
+from ple_study.data.journey.labels import AGES, CYCLE, MAKERS, Label
 from ple_study.schema import TaskSpec, Transfer
 
 SLOW = 2 * MONTH  # days

@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ple_study.data.journey_features import (
+from ple_study.data.journey.features import (
     MONTH,
     Vocabulary,
     part_of_week,
     share,
 )
-from ple_study.data.journey_habits import home_store
-from ple_study.data.journey_tables import Array, Codes
-from ple_study.data.journey_windows import Window, total
+from ple_study.data.journey.habits import home_store
+from ple_study.data.journey.tables import Array, Codes
+from ple_study.data.journey.windows import Window, total
 from ple_study.schema import TaskSpec
 
 AGES = ("19-24", "25-34", "35-44", "45-54", "55-64", "65+")

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ple_study.data.journey import journey, labels_table
-from ple_study.data.journey_snapshots import END
-from ple_study.data.journey_tables import Purchases, read
-from ple_study.data.journey_tasks import LABELS
+from ple_study.data.journey.snapshots import END
+from ple_study.data.journey.tables import Purchases, read
+from ple_study.data.journey.tasks import LABELS
 from ple_study.data.leakage import shallow_tree
 from ple_study.data.loader import Study
 from ple_study.schema import Schema

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ple_study.data.journey_features import Vocabulary, entropy, share
-from ple_study.data.journey_habits import categories, numeric
-from ple_study.data.journey_snapshots import Snapshot, snapshots
-from ple_study.data.journey_tables import Purchases
+from ple_study.data.journey.features import Vocabulary, entropy, share
+from ple_study.data.journey.habits import categories, numeric
+from ple_study.data.journey.snapshots import Snapshot, snapshots
+from ple_study.data.journey.tables import Purchases
 
 CUTOFF, FITTED = 309, 253
 WINDOWS = (7, 14, 28, 56, 91, 180)

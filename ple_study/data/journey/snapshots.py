@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ple_study.data.checks import SPLITS
-from ple_study.data.journey_features import MONTH, Vocabulary
-from ple_study.data.journey_labels import Label, View
-from ple_study.data.journey_tables import Array, Codes, Purchases
-from ple_study.data.journey_windows import Window
+from ple_study.data.journey.features import MONTH, Vocabulary
+from ple_study.data.journey.labels import Label, View
+from ple_study.data.journey.tables import Array, Codes, Purchases
+from ple_study.data.journey.windows import Window
 
 PAST = 180  # days
 FIRST = {"train": 197, "val": 253, "test": 309}  # first cut-off day of each part

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ple_study.data.journey_tables import Array, Codes, Purchases
+from ple_study.data.journey.tables import Array, Codes, Purchases
 
 
 class Window:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ple_study.data.journey_tasks import LABELS, TRANSFERS
+from ple_study.data.journey.tasks import LABELS, TRANSFERS
 
 
 def test_the_thread_weights_and_groups() -> None:

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import torch
 
 from ple_study.batch import Events
-from ple_study.data.journey_features import Vocabulary
-from ple_study.data.journey_snapshots import Snapshot
+from ple_study.data.journey.features import Vocabulary
+from ple_study.data.journey.snapshots import Snapshot
 from ple_study.schema import Sequence
 
 DAYS, BASKETS, DEPARTMENTS = 180, 90, 8

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ple_study.data.journey_tables import Array, Codes, Purchases
-from ple_study.data.journey_windows import Window, total
+from ple_study.data.journey.tables import Array, Codes, Purchases
+from ple_study.data.journey.windows import Window, total
 
 WINDOWS = (7, 14, 28, 56, 91, 180)  # days
 MONTH = 28  # days: four whole weeks, so that every weekday counts the same

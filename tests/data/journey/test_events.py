@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ple_study.data.journey_snapshots import snapshots
-from ple_study.data.journey_tables import Purchases
+from ple_study.data.journey.snapshots import snapshots
+from ple_study.data.journey.tables import Purchases
 from ple_study.data.loader import Study
 
 CUTOFF = 197  # the first snapshot, so its rows come first

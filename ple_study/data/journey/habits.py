@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ple_study.data import journey_features as basic
-from ple_study.data.journey_features import (
+from ple_study.data.journey import features as basic
+from ple_study.data.journey.features import (
     MONTH,
     Block,
     Columns,
@@ -14,8 +14,8 @@ from ple_study.data.journey_features import (
     part_of_week,
     share,
 )
-from ple_study.data.journey_tables import Array, Codes
-from ple_study.data.journey_windows import Window, total
+from ple_study.data.journey.tables import Array, Codes
+from ple_study.data.journey.windows import Window, total
 
 PERSON = (
     "income",

@@ -29,13 +29,13 @@ from torch import Tensor
 from ple_study.batch import Batch, Rows
 from ple_study.data.checks import SPLITS
 from ple_study.data.columns import encode, known_values
-from ple_study.data.journey_events import sequences, series
-from ple_study.data.journey_features import MONTH
-from ple_study.data.journey_habits import PERSON, PROBABILITY, categories, numeric
-from ple_study.data.journey_labels import Label
-from ple_study.data.journey_snapshots import Snapshot, Values, label_values, snapshots
-from ple_study.data.journey_tables import Purchases, read
-from ple_study.data.journey_tasks import LABELS, TRANSFERS
+from ple_study.data.journey.events import sequences, series
+from ple_study.data.journey.features import MONTH
+from ple_study.data.journey.habits import PERSON, PROBABILITY, categories, numeric
+from ple_study.data.journey.labels import Label
+from ple_study.data.journey.snapshots import Snapshot, Values, label_values, snapshots
+from ple_study.data.journey.tables import Purchases, read
+from ple_study.data.journey.tasks import LABELS, TRANSFERS
 from ple_study.data.loader import Study
 from ple_study.schema import Feature, Schema
 

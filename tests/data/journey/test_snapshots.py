@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ple_study.data.checks import SPLITS
-from ple_study.data.journey_snapshots import END, Snapshot, label_values, snapshots
-from ple_study.data.journey_tables import Purchases
-from ple_study.data.journey_tasks import LABELS
+from ple_study.data.journey.snapshots import END, Snapshot, label_values, snapshots
+from ple_study.data.journey.tables import Purchases
+from ple_study.data.journey.tasks import LABELS
 from ple_study.data.loader import Study
 
 
