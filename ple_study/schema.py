@@ -3,6 +3,7 @@
 Everything here is numbers and names, checked when made. No tensor, no module.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -85,7 +86,9 @@ class TaskSpec:
 
     ``classes`` counts the classes of a multiclass task, or the keys (brands, items) of
     a contrastive one; ``dim`` is the width in which a contrastive task compares.
-    ``weight`` multiplies the task's loss.
+    ``weight`` multiplies the task's loss. ``scale`` is what a regression's label is
+    usually and how far it strays, in the label's unit: the tower answers in that unit,
+    and its loss counts deviations, so that no task outweighs another by its unit alone.
 
     ``loss`` names another loss than the kind's own: ``huber`` (delta 1) instead of a
     regression's squared error, ``in_batch`` for a contrastive task whose keys are only
@@ -99,6 +102,7 @@ class TaskSpec:
     group: str = "all"
     weight: float = 1.0
     loss: Loss = "default"
+    scale: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         _one_of(f"Kind of task {self.name!r}", self.kind, get_args(TaskKind))
@@ -114,6 +118,21 @@ class TaskSpec:
         if not self.weight >= 0:
             raise ValueError(
                 f"Task {self.name!r} needs weight >= 0. Found {self.weight}."
+            )
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        object.__setattr__(self, "scale", tuple(self.scale))
+        usual, strays = self.scale
+        if not (math.isfinite(usual) and 0 < strays < math.inf):
+            raise ValueError(
+                f"Task {self.name!r} needs a finite scale with a deviation above zero. "
+                f"Found {self.scale}."
+            )
+        if self.scale != (0.0, 1.0) and self.kind != "regression":
+            raise ValueError(
+                f"Only a regression has a scale. Found {self.scale} for the "
+                f"{self.kind} task {self.name!r}."
             )
 
     @property

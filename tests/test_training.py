@@ -52,6 +52,31 @@ def test_training_beats_the_trivial_answer_on_every_task():
     assert all(loss[-1] < loss[0] for loss in losses)
 
 
+def test_the_unit_of_a_label_is_only_the_unit_of_its_answers():
+    def answers(unit, offset):
+        study = mixed()
+        labels = dict(
+            study.rows.labels, spend=study.rows.labels["spend"] * unit + offset
+        )
+        scale = (2.0 * unit + offset, 3.0 * unit)
+        tasks = tuple(
+            replace(task, scale=scale) if task.name == "spend" else task
+            for task in study.schema.tasks
+        )
+        study = replace(
+            study,
+            schema=replace(study.schema, tasks=tasks),
+            rows=replace(study.rows, labels=labels),
+        )
+        fitted = fit(study, BOTTOM, training=replace(SHORT, epochs=2), device="cpu")
+        return fitted.predict(study.part("test").batch)
+
+    own, cents = answers(1.0, 0.0), answers(128.0, 1000.0)
+    for name, found in cents.items():
+        found = (found - 1000.0) / 128.0 if name == "spend" else found
+        torch.testing.assert_close(found, own[name], rtol=1e-4, atol=1e-4)
+
+
 def test_the_model_has_the_weights_of_its_best_epoch():
     fitted = fit(mixed(), BOTTOM, training=replace(SHORT, lr=0.3), device="cpu")
     scores = [epoch["score"] for epoch in fitted.history]

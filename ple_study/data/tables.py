@@ -11,6 +11,7 @@ and no row is dropped: what does not fit the schema raises ValueError.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,8 +48,9 @@ def infer_schema(
     """A schema for a frame: numbers are numeric columns, all else is categorical.
 
     ``tasks`` maps a label column to its kind, or lists the specs; ``ignore`` names
-    columns that are neither feature nor label, such as an id or a date. Vocabularies,
-    and the number of classes where only a kind is given, come from the ``train`` rows.
+    columns that are neither feature nor label, such as an id or a date. Vocabularies
+    come from the ``train`` rows, and so, where only a kind is given, do the number of
+    classes and the scale of a regression.
     """
     names = list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
     check_names(frame.columns, [*names, *ignore])
@@ -63,11 +65,15 @@ def infer_schema(
 
 
 def _infer_task(seen: pd.Series, kind: str) -> TaskSpec:
-    classes = 1
+    found: dict[str, Any] = {}
+    known = numbers(seen, torch.float64)
+    known = known[known.isfinite()]
     if kind in ("multiclass", "contrastive"):
-        known = numbers(seen, torch.float64).nan_to_num(0.0)
-        classes = max(int(known.max()) + 1, 2)
-    return TaskSpec(name=str(seen.name), kind=kind, classes=classes)  # type: ignore[arg-type]
+        top = int(known.max()) if len(known) else 0
+        found["classes"] = max(top + 1, 2)
+    if kind == "regression" and len(known) and known.min() < known.max():
+        found["scale"] = (float(known.mean()), float(known.std(correction=0)))
+    return TaskSpec(name=str(seen.name), kind=kind, **found)  # type: ignore[arg-type]
 
 
 def _infer_feature(seen: pd.Series) -> Feature:

@@ -57,7 +57,8 @@ def task_losses(
     )
     found = torch.stack([labels[name] for name in names]).to(dtype)
     weight = _row_weights(names, found, weights)
-    rows = _row_losses(groups, names, logits, found.nan_to_num(0.0), weight > 0)
+    logits, found = _in_deviations(tasks, logits, names, found.nan_to_num(0.0))
+    rows = _row_losses(groups, names, logits, found, weight > 0)
     total = weight.sum(1)
     present = total > 0
     # An absent task's sum is zero, whatever divides it.
@@ -67,6 +68,23 @@ def task_losses(
     back = sorted(range(len(order)), key=order.__getitem__)
     apart = (values.unbind(), present.unbind())
     return TaskLosses(*(torch.stack([part[i] for i in back]) for part in apart))
+
+
+def _in_deviations(
+    tasks: Sequence[TaskSpec],
+    logits: Mapping[str, Tensor],
+    names: Sequence[str],
+    labels: Float[Tensor, "task batch"],
+) -> tuple[dict[str, Tensor], Float[Tensor, "task batch"]]:
+    """A regression's answers and labels, divided by how far its label strays."""
+    strays = {t.name: t.scale[1] for t in tasks if t.scale[1] != 1.0}
+    scaled = dict(logits)
+    for name, unit in strays.items():
+        scaled[name] = logits[name].to(labels.dtype) / unit
+    if strays:
+        units = [strays.get(name, 1.0) for name in names]
+        labels = labels / labels.new_tensor(units)[:, None]
+    return scaled, labels
 
 
 def _row_weights(

@@ -33,12 +33,14 @@ class Similarity(nn.Module):
 class Towers(nn.Module):
     """A tower a task: hidden layers, then logits of the width the task asks for.
 
-    ``forward`` takes one ``[batch, dim]`` a task and answers logits by task name.
+    ``forward`` takes one ``[batch, dim]`` a task and answers logits by task name; that
+    of a regression is in the unit of its label.
     """
 
     def __init__(self, tasks: Sequence[TaskSpec], dim_in: int, spec: MLPSpec) -> None:
         super().__init__()
         self.names = [task.name for task in tasks]
+        self.scales = {t.name: t.scale for t in tasks if t.scale != (0.0, 1.0)}
         self.hidden = ParallelMLP(len(tasks), dim_in, spec)
         plain = [t for t in tasks if t.kind != "contrastive"]
         self.widths = sorted({task.outputs for task in plain})
@@ -64,4 +66,6 @@ class Towers(nn.Module):
         for places, head in zip(self.places, self.heads, strict=True):
             names = [self.names[place] for place in places]
             logits |= zip(names, head([hidden[n] for n in names]), strict=True)
+        for name, (usual, strays) in self.scales.items():
+            logits[name] = logits[name] * strays + usual
         return {name: logits[name] for name in self.names}

@@ -122,14 +122,17 @@ def test_ten_lines_from_a_parquet_file_to_scaled_rows(
     assert [t.outputs for t in schema.tasks] == [1, 4, 1]
 
 
-def test_vocabulary_and_classes_come_from_training_alone(frame: pd.DataFrame) -> None:
+def test_what_is_inferred_comes_from_training_alone(frame: pd.DataFrame) -> None:
     train = torch.arange(30)
     frame.loc[30:, "city"] = "Paris"
     frame.loc[:29, "stage"] = np.arange(30) % 2
     frame.loc[30:, "stage"] = 1
-    tasks = {"stage": "multiclass"}
-    kept = frame[["city", "income", "stage"]]
+    frame.loc[:29, "spend"] = [4.0, 8.0, np.nan] * 10
+    frame.loc[30:, "spend"] = 1e6
+    tasks = {"stage": "multiclass", "spend": "regression"}
+    kept = frame[["city", "income", "stage", "spend"]]
     schema = infer_schema(kept, tasks=tasks, train=train)
+    assert schema.task("spend").scale == (6.0, 2.0)
     assert schema.categorical[0].vocabulary == ("Bonn", "Oslo", "Rome")
     assert schema.task("stage").classes == 2
     split = {

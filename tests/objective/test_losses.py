@@ -9,10 +9,11 @@ from tests.sizes import BATCH
 
 # Two of some groups, in an order that no grouping keeps.
 TASKS = (
-    TaskSpec(name="spend", kind="regression", loss="huber"),
+    TaskSpec(name="spend", kind="regression", loss="huber", scale=(5.0, 0.4)),
     TaskSpec(name="churn"),
     TaskSpec(name="channel", kind="multiclass", classes=3),
     TaskSpec(name="visits", kind="regression"),
+    TaskSpec(name="basket", kind="regression", scale=(-2.0, 3.0)),
     TaskSpec(name="brand", kind="contrastive", classes=7),
     TaskSpec(name="coupon"),
     TaskSpec(name="store", kind="contrastive", classes=8, loss="in_batch"),
@@ -47,6 +48,8 @@ def row_by_row(task, logits, labels, weights):
     weight = weights.get(task.name, torch.ones_like(labels[task.name]))
     kept = ~labels[task.name].isnan() & (weight > 0)
     z, y, w = logits[task.name][kept], labels[task.name][kept], weight[kept]
+    if task.kind == "regression":
+        z, y = z / task.scale[1], y / task.scale[1]
     if task.kind == "binary":
         rows = F.binary_cross_entropy(z[:, 0].sigmoid(), y, reduction="none")
     elif task.kind == "regression" and task.loss == "huber":

@@ -13,7 +13,7 @@ from tests.sizes import BATCH, DIMS
 KINDS = (  # widths 1, 9, 1, 12, 9 and 4: neither sorted nor in one block
     TaskSpec(name="churn"),
     TaskSpec(name="channel", kind="multiclass", classes=9),
-    TaskSpec(name="spend", kind="regression"),
+    TaskSpec(name="spend", kind="regression", scale=(40.0, 7.0)),
     TaskSpec(name="brand", kind="contrastive", classes=12, dim=5),
     TaskSpec(name="reason", kind="multiclass", classes=9),
     TaskSpec(name="item", kind="contrastive", classes=4, dim=3),
@@ -60,7 +60,8 @@ def test_a_tower_a_task(spec: MLPSpec) -> None:
             wanted = cosine(towers.get_submodule(f"similarity.{task.name}"), x)
         else:
             weight, bias = heads(towers)[task.name]
-            wanted = x @ weight.T + bias
+            usual, strays = task.scale
+            wanted = (x @ weight.T + bias) * strays + usual
         close(logits[task.name], wanted)
         assert wanted.shape == (BATCH, task.outputs)
 
