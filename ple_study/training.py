@@ -79,22 +79,22 @@ def fit(
         "rows": fingerprint(study) if place else "",
     }
     run = json.loads(json.dumps(options))  # as the file will answer it
-    train, val = study.part("train"), study.part("val")
-    scaler = Scaler.fit(study.schema, train.batch)
+    scaler = Scaler.fit(study.schema, study.part("train").batch)
     with seeded(where, seed), _quiet():
-        train, val = (
-            replace(rows, batch=scaler(rows.batch)).to(where) for rows in (train, val)
-        )
+        train, val = (_ready(study.part(n), scaler, where) for n in ("train", "val"))
         loader = _loader(train, training, seed)
         learner = _learner(study.schema, spec, weighting, training, len(loader))
         state = Progress(learner, val, loader, run, place)
         if resume:
             state.restore()
-        if not state.finished:
-            _train(state, where, precision, progress)
+        _train(state, where, precision, progress)
     learner.model.load_state_dict(state.best)
     model = learner.model.to(where).eval()
     return Fitted(model, spec, study.schema, scaler, state.history, run)
+
+
+def _ready(rows: Rows, scaler: Scaler, where: torch.device) -> Rows:
+    return replace(rows, batch=scaler(rows.batch)).to(where)
 
 
 def _place(folder: str | Path | None, resume: bool) -> Path | None:
@@ -131,6 +131,8 @@ def _learner(
 def _train(
     state: Progress, where: torch.device, precision: str, progress: bool
 ) -> None:
+    if state.finished:
+        return
     training = state.learner.options
     bar = progress and sys.stdout.isatty()
     trainer = L.Trainer(
