@@ -15,9 +15,21 @@ PACKAGE = "ple_study"
 
 def modules(root: Path) -> list[str]:
     """Name every module that is more than a package's door."""
-    paths = (root / PACKAGE).rglob("*.py")
-    parts = (path.relative_to(root).with_suffix("").parts for path in paths)
-    return sorted(".".join(p) for p in parts if p[-1] != "__init__")
+    found = []
+    for path in (root / PACKAGE).rglob("*.py"):
+        place = path.relative_to(root).with_suffix("")
+        if place.name == "__init__":
+            place = place.parent
+            if not defines(path):
+                continue
+        found.append(".".join(place.parts))
+    return sorted(found)
+
+
+def defines(path: Path) -> bool:
+    """Whether a file has functions or classes of its own."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
 
 
 def imports(notebook: Path) -> Iterator[str]:
