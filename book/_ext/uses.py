@@ -27,9 +27,10 @@ def modules(root: Path) -> list[str]:
 
 
 def defines(path: Path) -> bool:
-    """Whether a file has functions or classes of its own."""
+    """Whether a file has public functions or classes of its own."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
+    own = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    return any(not node.name.startswith("_") for node in own)
 
 
 def imports(notebook: Path) -> Iterator[str]:
