@@ -5,15 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
-from torch_rechub.basic.features import DenseFeature, SparseFeature
-from torch_rechub.models.multi_task import PLE as RechubPLE
+from torch import Tensor, nn
 
 from ple_study.baselines import PLESpec
 from ple_study.batch import Batch
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import Feature, Schema, TaskSpec
 from ple_study.torch_rechub import from_torch_rechub
+
+HINT = "the peer is not installed: pip install torch-rechub==0.9.0"
+peer = pytest.importorskip(
+    "torch_rechub.models.multi_task", reason=HINT, exc_type=ImportError
+)
+basic = pytest.importorskip(
+    "torch_rechub.basic.features", reason=HINT, exc_type=ImportError
+)
 
 ROWS, VOCABULARIES = 11, (5, 9, 4)
 KINDS = {"binary": "classification", "regression": "regression"}
@@ -22,17 +28,17 @@ TASKS = ("binary", "regression", "binary")
 
 def theirs(
     dims: Sequence[int], levels: int, expert: Sequence[int], tower: Sequence[int]
-) -> RechubPLE:
+) -> nn.Module:
     """Their PLE after a few steps, so that no weight or statistic is as it began."""
     torch.manual_seed(levels)
     features = [
-        SparseFeature(f"c{i}", vocab_size=size, embed_dim=dim)
+        basic.SparseFeature(f"c{i}", vocab_size=size, embed_dim=dim)
         for i, (size, dim) in enumerate(zip(VOCABULARIES, dims, strict=True))
     ]
-    features += [DenseFeature("x0"), DenseFeature("x1")]
+    features += [basic.DenseFeature(name) for name in ("x0", "x1")]
     types = [KINDS[kind] for kind in TASKS]
     towers = [{"dims": list(tower)} for _ in TASKS]
-    model = RechubPLE(features, types, levels, 2, 3, {"dims": list(expert)}, towers)
+    model = peer.PLE(features, types, levels, 2, 3, {"dims": list(expert)}, towers)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(4):
         optimiser.zero_grad()

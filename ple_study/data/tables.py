@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Int
 from pandas.api import types
@@ -147,7 +148,10 @@ def from_parquet(
 
 def _pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
     """A file's rows in pieces. Raises ValueError when it cannot be read."""
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     try:
+        for file in files[:1]:  # Arrow does not say which name comes twice
+            check_names(pq.read_schema(file).names, ())
         table = ds.dataset(path, format="parquet")
         check_names(table.schema.names, names)
         start = 0
