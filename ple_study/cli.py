@@ -40,7 +40,7 @@ mine.toml:
   [tasks]                           # label columns; empty cells: not observed
   bought = "binary"                 # 0 or 1
   stage = "multiclass"              # 0, 1, 2 ...
-  spend = "regression"              # about unit scale, such as log(1 + dollars)
+  spend = "regression"              # any number, in a unit of its own
 
   [training]                        # may be left out, as what follows
   epochs = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ple_study import recipes, training
-from ple_study.compare import SCORE, Comparison, compare
+from ple_study.compare import SCORE, Comparison, compare, shown
 from ple_study.export import load, save, to_onnx
 from ple_study.fitted import Fitted
 from ple_study.progress import FILE
@@ -79,8 +79,7 @@ def _beside(found: Comparison, model: str) -> pd.DataFrame:
     table = found.table()
     if model != BASELINE and BASELINE in table.columns:
         gains = found.gains(model, BASELINE).values()
-        column = [f"{g.mean:+.3f} ± {g.high - g.mean:.3f}" for g in gains]
-        table[f"{model} over {BASELINE}"] = column
+        table[f"{model} over {BASELINE}"] = [shown(gain, "+.3f") for gain in gains]
     return table
 
 

@@ -1,5 +1,6 @@
 """Models against each other on one study: the same rows, the same seeds, intervals."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class Comparison:
     def estimates(self, model: str, metric: str = "") -> dict[str, Interval]:
         """The model's mean over seeds and its 95 % interval, by task."""
         return {
-            task: paired_interval(self.values(task, metric)[model].tolist())
+            task: _interval(self.values(task, metric)[model])
             for task in [*self.schema.task_names, SCORE]
         }
 
@@ -55,9 +56,7 @@ class Comparison:
             values = self.values(task)
             kind = None if task == SCORE else self.schema.task(task).kind
             sign = PRIMARY[kind].sign if kind else 1
-            gains[task] = paired_interval(
-                (sign * (values[model] - values[over])).tolist()
-            )
+            gains[task] = _interval(sign * (values[model] - values[over]))
         return gains
 
     def table(self) -> pd.DataFrame:
@@ -67,13 +66,27 @@ class Comparison:
         metrics = [PRIMARY[task.kind].metric for task in self.schema.tasks]
         frame = pd.DataFrame(
             {
-                name: [f"{e.mean:.3f} ± {e.high - e.mean:.3f}" for e in column.values()]
+                name: [shown(estimate) for estimate in column.values()]
                 for name, column in columns.items()
             },
             index=pd.Index([*self.schema.task_names, SCORE], name="task"),
         )
         frame.insert(0, "metric", [*metrics, "skill"])
         return frame
+
+
+def shown(found: Interval, form: str = ".3f") -> str:
+    """Mean and half the interval, or a dash where the test rows define no value."""
+    if math.isnan(found.mean):
+        return "-"
+    return f"{found.mean:{form}} ± {found.high - found.mean:.3f}"
+
+
+def _interval(values: pd.Series) -> Interval:
+    """Over seeds; NaN where the test rows do not define the metric."""
+    if values.isna().any():
+        return Interval(math.nan, math.nan, math.nan, len(values))
+    return paired_interval(values.tolist())
 
 
 def compare(

@@ -77,7 +77,7 @@ class Graph(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, ...]:
         logits = self.model(Scaler(self.mean, self.std)(batch)).logits
         answers = logits if self.logits else probabilities(self.tasks, logits)
-        return tuple(answers.values())
+        return tuple(answers[task.name] for task in self.tasks)
 
 
 def to_onnx(

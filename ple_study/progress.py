@@ -142,5 +142,5 @@ def set_random(
     """What ``get_random`` answered, back in its place."""
     torch.set_rng_state(states["cpu"])
     loader.generator.set_state(states["loader"])
-    if device.type == "cuda":
+    if device.type == "cuda" and "cuda" in states:  # none, if it began on a CPU
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -152,11 +152,14 @@ def from_toml(path: str | Path) -> Recipe:
     _names("Arguments of data", tables["data"], DATA)
     own: dict[str, Any] = {}
     if "models" in tables:
-        own["models"] = {k: spec_from_json(v) for k, v in tables["models"].items()}
+        own["models"] = {
+            name: _spec(f"models.{name}", part, model=True)
+            for name, part in tables["models"].items()
+        }
     if "training" in tables:
         own["training"] = filled(Training, tables["training"])
     if "weighting" in tables:
-        own["weighting"] = spec_from_json(tables["weighting"])
+        own["weighting"] = _spec("weighting", tables["weighting"], model=False)
     return Recipe(study=partial(_table, path, tables["data"], tables["tasks"]), **own)
 
 
@@ -169,19 +172,30 @@ def _table(path: Path, data: dict[str, Any], tasks: dict[str, Any]) -> Study:
     seed, weights = data.get("seed", 0), data.get("weights", {})
     split = random_split(len(frame), seed=seed)
     ignore = [*data.get("ignore", ()), *weights.values()]
-    kinds = all(isinstance(kind, str) for kind in tasks.values())
+    given = {k: v if isinstance(v, dict) else {"kind": v} for k, v in tasks.items()}
     schema = infer_schema(
         frame,
-        tasks=tasks if kinds else [_task(*item) for item in tasks.items()],
+        tasks={name: part.get("kind", "binary") for name, part in given.items()},
         train=split["train"],
         ignore=list(dict.fromkeys(ignore)),
     )
+    own = tuple(_filled_in(task, given[task.name]) for task in schema.tasks)
+    schema = replace(schema, tasks=own)
     return from_frame(frame, schema, split=split, weights=weights)
 
 
-def _task(name: str, given: Any) -> TaskSpec:
-    table = given if isinstance(given, dict) else {"kind": given}
-    return filled(TaskSpec, {"name": name, **table})
+def _filled_in(task: TaskSpec, given: Mapping[str, Any]) -> TaskSpec:
+    """What was inferred of a task, and over it what its table says."""
+    return filled(TaskSpec, {**vars(task), **given})
+
+
+def _spec(name: str, given: Any, *, model: bool) -> Any:
+    spec = spec_from_json(given)
+    known = isinstance(spec, WeightingSpec)  # has a ``build``, as models do
+    if not known or isinstance(spec, ModelSpec) != model:
+        kind = "ModelSpec" if model else "WeightingSpec"
+        raise ValueError(f"{name} must be a {kind}. Found {spec!r}.")
+    return spec
 
 
 def _names(what: str, found: Iterable[str], allowed: tuple[str, ...]) -> None:

@@ -123,11 +123,11 @@ class TaskSpec:
 
     def _check_scale(self) -> None:
         object.__setattr__(self, "scale", tuple(self.scale))
-        usual, strays = self.scale
-        if not (math.isfinite(usual) and 0 < strays < math.inf):
+        whole = len(self.scale) == 2 and all(map(math.isfinite, self.scale))
+        if not (whole and self.scale[1] > 0):
             raise ValueError(
-                f"Task {self.name!r} needs a finite scale with a deviation above zero. "
-                f"Found {self.scale}."
+                f"The scale of task {self.name!r} is a finite value and a finite "
+                f"deviation above zero. Found {self.scale}."
             )
         if self.scale != (0.0, 1.0) and self.kind != "regression":
             raise ValueError(

@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor
 
-from ple_study.batch import ModelSpec, Rows
+from ple_study.batch import ModelSpec, Rows, tree_map
 from ple_study.checkpoint import spec_to_json
 from ple_study.data.loader import Loader, Scaler, Study
 from ple_study.devices import pick_device, seeded
@@ -68,6 +69,7 @@ def fit(
     damaged one or one of other arguments.
     """
     check_monitor(study.schema, training.monitor)
+    _check_precision(precision)
     where, place = pick_device(device), _place(folder, resume)
     options = {
         "schema": study.schema.to_json(),
@@ -95,6 +97,13 @@ def fit(
 
 def _ready(rows: Rows, scaler: Scaler, where: torch.device) -> Rows:
     return replace(rows, batch=scaler(rows.batch)).to(where)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in get_args(Precision):
+        raise ValueError(
+            f"A precision is one of {get_args(Precision)}. Found {precision!r}."
+        )
 
 
 def _place(folder: str | Path | None, resume: bool) -> Path | None:
@@ -148,6 +157,7 @@ def _train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    state.learner.to(where)  # before its tables are looked at
     with row_gradients(state.learner.model):
         trainer.fit(state.learner, state.loader)
 
@@ -155,10 +165,16 @@ def _train(
 def fingerprint(study: Study) -> str:
     """A hash of the rows that a run is trained and judged on."""
     digest = hashlib.blake2b(digest_size=16)
-    batch, rows = study.rows.batch, study.rows
-    parts = [batch.numeric, batch.categorical, study.split["train"], study.split["val"]]
-    for tensor in [*parts, *(rows.labels[name] for name in sorted(rows.labels))]:
-        digest.update(tensor.cpu().contiguous().numpy().data)
+
+    def add(tensor: Tensor) -> Tensor:
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return tensor
+
+    tree_map(add, study.rows.batch)
+    for part in (study.rows.labels, study.rows.weights, study.split):
+        for name in sorted(part):
+            digest.update(name.encode())
+            add(part[name])
     return digest.hexdigest()
 
 

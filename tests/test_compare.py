@@ -1,11 +1,13 @@
 """Comparisons pair the seeds and turn every metric so that more is better."""
 
+import math
+
 import pandas as pd
 import pytest
 from scipy import stats
 
 from ple_study.baselines import MMoESpec, SharedBottomSpec, SingleTaskSpec
-from ple_study.compare import SCORE, Comparison, compare
+from ple_study.compare import SCORE, Comparison, compare, shown
 from ple_study.data.synthetic import regression_pair
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import Schema, TaskSpec
@@ -82,3 +84,15 @@ def test_nothing_to_compare_is_refused(models, seeds):
     study = regression_pair(num_rows=20, dim=6, seed=0)
     with pytest.raises(ValueError, match="at least one model and two different seeds"):
         compare(study, models, seeds=seeds)
+
+
+def test_a_task_that_the_test_rows_do_not_define_is_a_dash(comparison):
+    results = comparison.results.copy()
+    results.loc[results["task"] == "click", ["auc", "skill"]] = float("nan")
+    found = Comparison(SCHEMA, results)
+    table = found.table()
+    assert (table.loc["click", ["single-task", "ple"]] == "-").all()
+    assert "±" in table.loc["spend", "ple"]
+    gains = found.gains("ple")
+    assert math.isnan(gains["click"].mean)
+    assert shown(gains["click"]) == "-"

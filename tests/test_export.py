@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from ple_study import export
-from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
+from ple_study.baselines import (
+    MMoESpec,
+    PLESpec,
+    SharedBottom,
+    SharedBottomSpec,
+    SingleTaskSpec,
+)
 from ple_study.batch import ModelSpec
 from ple_study.data.loader import Scaler
 from ple_study.experts.mlp import MLPSpec
@@ -149,3 +155,25 @@ def test_an_example_has_every_field_of_the_schema():
     assert batch.states.shape == (3, 3, 4)
     assert batch.clusters.shape == (3, 2)
     assert example(SCHEMA).states is None
+
+
+class Turned(SharedBottom):
+    """Names its answers in another order than the schema."""
+
+    def forward(self, batch):
+        output = super().forward(batch)
+        return output._replace(logits=dict(reversed(output.logits.items())))
+
+
+class TurnedSpec(SharedBottomSpec):
+    def build(self, schema):
+        return Turned(schema, self)
+
+
+def test_logits_are_named_as_the_tasks_are(tmp_path):
+    own = untrained(TurnedSpec())
+    path = to_onnx(own, tmp_path / "model.onnx", logits=True)
+    batch = mixed().part("test").batch
+    found = feed(onnxruntime.InferenceSession(path), batch)
+    for task, wanted in own.output(batch).logits.items():
+        assert np.abs(found[task] - wanted.numpy()).max() <= 1e-4

@@ -82,6 +82,29 @@ def test_every_table_of_a_file_is_a_spec(folder):
     assert other.study().split["train"].tolist() != study.split["train"].tolist()
 
 
+def test_a_table_for_one_task_leaves_the_others_inferred(folder):
+    text = """
+    [data]
+    parquet = "people.parquet"
+    [tasks]
+    worth = "regression"
+    stage = "multiclass"
+    [tasks.bought]
+    weight = 2.0
+    """
+    worth, stage, bought = from_toml(written(folder, text)).study().schema.tasks
+    assert 0.3 < worth.scale[0] < 0.7
+    assert stage.classes == 3
+    assert (bought.kind, bought.weight) == ("binary", 2.0)
+
+
+def test_a_model_is_a_model(folder):
+    text = WHOLE.replace('spec = "PLESpec"\nprivate = [1, 2]', 'spec = "MLPSpec"')
+    text = text.replace('expert = { spec = "MLPSpec", dims = [9], norm = "layer" }', "")
+    with pytest.raises(ValueError, match=r"models.mine must be a ModelSpec. Found MLP"):
+        from_toml(written(folder, text))
+
+
 def test_data_and_tasks_are_enough(folder):
     text = '[data]\nparquet = "people.parquet"\n[tasks]\nstage = "multiclass"'
     found = recipe(str(written(folder, text)))
@@ -97,6 +120,11 @@ def test_data_and_tasks_are_enough(folder):
             "[training]",
             "[trainings]",
             r"Tables are .*'training'.*Found \['trainings'\]",
+        ),
+        (
+            'spec = "UncertaintyWeightingSpec"\nstart = "loss"',
+            'spec = "PLESpec"',
+            r"weighting must be a WeightingSpec",
         ),
         ("epochs", "epoch", r"Training takes \['epochs'.*another argument 'epoch'"),
         ("epochs = 7", "epochs = 7.5", r"epochs of type int. Found 7\.5"),

@@ -87,7 +87,9 @@ def test_nothing_can_be_changed_afterwards() -> None:
         (lambda: TaskSpec(name="t", weight=float("nan")), "weight >= 0. Found nan"),
         (lambda: TaskSpec(name="t", scale=(0.0, 2.0)), "Only a regression has a scale"),
         (lambda: TaskSpec(name="t", kind="regression", scale=(0.0, 0.0)),
-         r"a deviation above zero. Found \(0.0, 0.0\)"),
+         r"finite deviation above zero. Found \(0.0, 0.0\)"),
+        (lambda: TaskSpec(name="t", kind="regression", scale=(1.0, 2.0, 3.0)),
+         r"scale of task 't' is a finite value and"),
     ],
 )  # fmt: skip
 def test_a_part_that_makes_no_sense_is_refused(make: "object", message: str) -> None:

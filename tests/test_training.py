@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ple_study import progress, training
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec
 from ple_study.checkpoint import read
 from ple_study.data.loader import Loader, Scaler
@@ -285,3 +286,61 @@ def test_training_options_out_of_range_are_named(option, value):
 def test_an_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="Found 'linear'"):
         Training(schedule="linear")
+
+
+def test_a_table_of_categories_alone_trains():
+    study = mixed()
+    features = study.schema.categorical
+    numeric = torch.zeros(len(study.rows), 0)
+    study = replace(
+        study,
+        schema=replace(study.schema, features=features),
+        rows=replace(study.rows, batch=replace(study.rows.batch, numeric=numeric)),
+    )
+    fitted = fit(study, BOTTOM, training=replace(SHORT, epochs=1), device="cpu")
+    assert len(fitted.history) == 1
+
+
+def test_a_model_needs_a_column():
+    study = mixed()
+    batch = replace(
+        study.rows.batch,
+        numeric=torch.zeros(len(study.rows), 0),
+        categorical=torch.zeros(len(study.rows), 0, dtype=torch.long),
+    )
+    study = replace(
+        study,
+        schema=replace(study.schema, features=()),
+        rows=replace(study.rows, batch=batch),
+    )
+    with pytest.raises(ValueError, match="reads at least one column"):
+        fit(study, BOTTOM, device="cpu")
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("precision", [32, "float32", "64"])
+def test_an_unknown_precision_is_named(precision):
+    with pytest.raises(ValueError, match=f"A precision is one of.*Found {precision!r}"):
+        fit(mixed(), BOTTOM, precision=precision, device="cpu")
+
+
+def test_everything_that_a_run_sees_is_in_its_fingerprint():
+    study = mixed()
+    first = training.fingerprint(study)
+    assert training.fingerprint(mixed()) == first
+    rows, split = study.rows, study.split
+    heavier = {"churn": rows.weights["churn"] * 2}
+    moved = {**split, "val": split["test"], "test": split["val"]}
+    for other in (
+        replace(study, rows=replace(rows, weights=heavier)),
+        replace(study, rows=replace(rows, weights={})),
+        replace(study, split=moved),
+    ):
+        assert training.fingerprint(other) != first
+
+
+def test_a_run_begun_without_a_gpu_has_none_of_its_random_numbers():
+    loader, here = Loader(mixed().rows, 8), torch.device("cpu")
+    states = progress.get_random(here, loader)
+    with torch.random.fork_rng():
+        progress.set_random(torch.device("cuda", 0), loader, states)

@@ -12,9 +12,12 @@ SPLITS = ("train", "val", "test")
 
 
 def check_split(split: Mapping[str, Tensor], size: int) -> None:
-    if tuple(split) != SPLITS or not all(len(split[name]) for name in SPLITS):
+    if set(split) != set(SPLITS) or not all(len(split[name]) for name in SPLITS):
         found = {name: len(index) for name, index in split.items()}
         raise ValueError(f"A split has rows for each of {SPLITS}. Found {found}.")
+    kinds = {index.dtype for index in split.values()}
+    if kinds != {torch.int64}:
+        raise ValueError(f"A split holds row numbers (int64). Found {kinds}.")
     index = torch.cat([split[name] for name in SPLITS])
     if torch.unique(index).numel() != len(index):
         raise ValueError("A row belongs to one part of the split. Some are in two.")
@@ -34,6 +37,20 @@ def check_lengths(schema: Schema, rows: Rows) -> None:
     wrong = {k: len(v) for k, v in named.items() if len(v) != len(rows)}
     if wrong:
         raise ValueError(f"All parts need {len(rows)} rows. Found {wrong}.")
+    flat = [*rows.labels.items(), *rows.weights.items()]
+    deep = {k: tuple(v.shape) for k, v in flat if v.ndim != 1}
+    if deep:
+        raise ValueError(f"Labels and weights are one number a row. Found {deep}.")
+
+
+def check_weights(weights: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        good = weight.isfinite() & (weight >= 0)
+        if not good.all():
+            raise ValueError(
+                f"Weights of task {name!r} must be finite and zero or more. Found "
+                f"{float(weight[~good][0])}."
+            )
 
 
 def check_shapes(schema: Schema, batch: Batch) -> None:
@@ -59,6 +76,11 @@ def check_shapes(schema: Schema, batch: Batch) -> None:
 
 
 def check_batch(schema: Schema, batch: Batch) -> None:
+    kinds = (batch.numeric.dtype, batch.categorical.dtype)
+    if kinds != (torch.float32, torch.int64):
+        raise ValueError(
+            f"Numeric columns are float32 and categorical codes int64. Found {kinds}."
+        )
     widths = (len(schema.numeric), len(schema.categorical))
     found = (batch.numeric.shape[1], batch.categorical.shape[1])
     if widths != found:

@@ -13,6 +13,8 @@ from torch import Tensor
 from ple_study.batch import Batch, Rows
 from ple_study.schema import Feature, Schema, TaskSpec, Value
 
+KINDS: dict[type, str] = {str: "text", bool: "boolean", int: "number"}
+
 
 def check_names(found: Iterable[object], wanted: Iterable[str]) -> None:
     """Raise ValueError for a name that is no text, found twice, or missing."""
@@ -49,14 +51,14 @@ def check_past(column: pd.Series, cutoff: object) -> None:
 
 def known_values(column: pd.Series) -> tuple[Value, ...]:
     """The distinct values of a column, in order, without the missing one."""
-    _holds_text(column)
+    _kind(column)
     return tuple(sorted(column.dropna().unique().tolist()))
 
 
 def encode(column: pd.Series, feature: Feature) -> Int[Tensor, " row"]:
     """Place of each value in the feature's vocabulary, from 1; 0 where it has none."""
     known = feature.vocabulary[0]
-    if column.notna().any() and isinstance(known, str) != _holds_text(column):
+    if column.notna().any() and _kind(column) != KINDS[type(known)]:
         raise ValueError(
             f"Column {feature.name!r} must hold values like {known!r}. Found dtype "
             f"{column.dtype}."
@@ -65,8 +67,8 @@ def encode(column: pd.Series, feature: Feature) -> Int[Tensor, " row"]:
     return torch.from_numpy(place.astype(np.int64) + 1)
 
 
-def _holds_text(column: pd.Series) -> bool:
-    """Whether a column holds texts; otherwise whole numbers, or true and false."""
+def _kind(column: pd.Series) -> str:
+    """What a column holds: ``text``, ``number`` or ``boolean`` values."""
     values = column.astype(object) if column.dtype == "category" else column
     kind = types.infer_dtype(values, skipna=True)
     if kind not in ("string", "integer", "floating", "boolean", "empty"):
@@ -74,7 +76,7 @@ def _holds_text(column: pd.Series) -> bool:
             f"Column {column.name!r} must hold values of one kind, texts, whole "
             f"numbers or booleans. Found {kind}."
         )
-    return bool(kind == "string")
+    return {"string": "text", "boolean": "boolean"}.get(kind, "number")
 
 
 def numbers(column: pd.Series, dtype: torch.dtype) -> Float[Tensor, " row"]:

@@ -19,6 +19,7 @@ from ple_study.data.checks import (
     check_lengths,
     check_shapes,
     check_split,
+    check_weights,
 )
 from ple_study.schema import Schema
 
@@ -32,9 +33,12 @@ class Scaler(NamedTuple):
     @classmethod
     def fit(cls, schema: Schema, batch: Batch) -> "Scaler":
         """Learn from these rows alone. A constant column is centred, not divided."""
+        if not schema.numeric:
+            return cls(torch.zeros(0), torch.ones(0))
         values = batch.numeric.double()
         std, mean = torch.std_mean(values, dim=0, correction=0)
-        fixed = torch.tensor([f.kind == "probability" for f in schema.numeric])
+        kept = [f.kind == "probability" for f in schema.numeric]
+        fixed = torch.tensor(kept, dtype=torch.bool)
         mean = mean.masked_fill(fixed, 0.0)
         # A constant column's deviation is rounding noise, never a unit.
         constant = std <= 1e-7 * values.abs().amax(0)
@@ -56,6 +60,7 @@ class Study:
     def __post_init__(self) -> None:
         check_split(self.split, len(self.rows))
         check_lengths(self.schema, self.rows)
+        check_weights(self.rows.weights)
         check_batch(self.schema, self.rows.batch)
         check_shapes(self.schema, self.rows.batch)
         for task in self.schema.tasks:

@@ -2,7 +2,7 @@
 
     split = random_split(len(frame), seed=0)
     schema = infer_schema(frame, tasks={"bought": "binary"}, train=split["train"])
-    study = from_frame(frame, schema, split=split).scaled()
+    study = from_frame(frame, schema, split=split)
 
 A label column has the name of its task; a missing label means not observed. A value
 that a vocabulary does not know, or a missing one, has code 0. Nothing else is filled,
@@ -53,6 +53,8 @@ def infer_schema(
     come from the ``train`` rows, and so, where only a kind is given, do the number of
     classes and the scale of a regression.
     """
+    if isinstance(ignore, str):
+        raise ValueError(f"ignore is a list of names. Found the text {ignore!r}.")
     names = list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
     check_names(frame.columns, [*names, *ignore])
     seen = frame.iloc[train.numpy()]
@@ -73,7 +75,8 @@ def _infer_task(seen: pd.Series, kind: str) -> TaskSpec:
         top = int(known.max()) if len(known) else 0
         found["classes"] = max(top + 1, 2)
     if kind == "regression" and len(known) and known.min() < known.max():
-        found["scale"] = (float(known.mean()), float(known.std(correction=0)))
+        values = known.numpy()  # whose sums do not depend on the number of threads
+        found["scale"] = tuple(float(f"{v:.6g}") for v in (values.mean(), values.std()))
     return TaskSpec(name=str(seen.name), kind=kind, **found)  # type: ignore[arg-type]
 
 
@@ -146,17 +149,26 @@ def from_parquet(
     return Study(schema, rows, split or random_split(len(rows), seed=seed))
 
 
+def _check_file(path: Path, names: list[str]) -> None:
+    found = pq.read_schema(path).names
+    try:
+        check_names(found, names)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
 def _pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
     """A file's rows in pieces. Raises ValueError when it cannot be read."""
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    if not files:
+        raise ValueError(f"{path} must be a Parquet file or a folder of them.")
     try:
-        for file in files[:1]:  # Arrow does not say which name comes twice
-            check_names(pq.read_schema(file).names, ())
-        table = ds.dataset(path, format="parquet")
-        check_names(table.schema.names, names)
+        for file in files:  # Arrow would fill what a file lacks with nulls
+            _check_file(file, names)
+        table = ds.dataset(files, format="parquet")
         start = 0
         for piece in table.to_batches(columns=names):
-            frame = piece.to_pandas()
+            frame = piece.to_pandas(ignore_metadata=True)
             frame.index += start
             start += len(frame)
             if len(frame):

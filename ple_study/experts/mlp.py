@@ -30,8 +30,10 @@ class MLPSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dims", tuple(self.dims))
-        if any(dim < 1 for dim in self.dims):
-            raise ValueError(f"Layer widths must be 1 or more. Found {self.dims}.")
+        if not all(isinstance(dim, int) and dim > 0 for dim in self.dims):
+            raise ValueError(
+                f"Layer widths must be whole numbers, 1 or more. Found {self.dims}."
+            )
         for name, allowed in (("activation", Activation), ("norm", Norm)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(

@@ -40,19 +40,26 @@ def row_gradients(model: nn.Module) -> Iterator[None]:
 
     For a training loop whose ``zero_grad`` sets gradients to None, as is its default:
     every ``.grad`` is then what it would have been, to the bit. It is the same tensor
-    at every step, so copy what you want to keep. ``torch.autograd.grad`` answers a
-    sparse tensor for these tables until the block is left.
+    at every step, so copy what you want to keep, and write to no row that the batch did
+    not touch: scaling by a finite factor is fine, adding is not. Inside the block
+    ``torch.autograd.grad`` answers sparse tensors for these tables, and a copy of the
+    model is not one to train.
     """
     modules = [m for m in model.modules() if isinstance(m, nn.Embedding)]
-    tables = [m for m in modules if m.weight.device.type == "cpu" and not m.sparse]
+    tables = [table for table in modules if _suits(table)]
     hooks = []
-    for table in tables:
-        hook = RowGradient(table.weight)
-        hooks.append(table.weight.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
-        table.sparse = True
     try:
+        for table in tables:
+            hook = RowGradient(table.weight)
+            hooks.append(table.weight.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
+            table.sparse = True
         yield
     finally:
-        for table, handle in zip(tables, hooks, strict=True):
+        for table, handle in zip(tables, hooks, strict=False):
             table.sparse = False
             handle.remove()
+
+
+def _suits(table: nn.Embedding) -> bool:
+    learned = table.weight.requires_grad and table.weight.device.type == "cpu"
+    return learned and not (table.sparse or table.scale_grad_by_freq)

@@ -37,6 +37,8 @@ class Tabular(nn.Module):
 
     @classmethod
     def build(cls, schema: Schema) -> "Tabular":
+        if not schema.features:
+            raise ValueError("A model reads at least one column. Found none.")
         sizes = [f.size for f in schema.categorical]
         dims = [f.dim for f in schema.categorical]
         return cls(len(schema.numeric), sizes, dims)

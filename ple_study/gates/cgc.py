@@ -30,12 +30,13 @@ def mix(
     """mixed[k] = sum_i weights[k][:, i] * expert of slot i, for every listener k.
 
     Slots are numbered through: ``listener`` and ``place`` say whose each is and which
-    expert it names. One product for all; whom a listener may not hear weighs zero.
+    expert it names. One product for all; whom a listener may not hear weighs zero, so
+    an expert that is not finite spoils every listener, and all are NaN.
     """
     table = torch.stack(list(experts), dim=1)
     (batch, count, _), listeners = table.shape, len(weights)
     closed = table.new_zeros(batch, listeners * count)
-    slots = torch.cat(list(weights), dim=1)
+    slots = torch.cat(list(weights), dim=1).to(table.dtype)
     matrix = closed.index_copy(1, listener * count + place, slots)
     return list(torch.bmm(matrix.view(batch, listeners, count), table).unbind(1))
 

@@ -52,20 +52,21 @@ class Towers(nn.Module):
             ParallelLinear(len(places), self.hidden.dim, width)
             for width, places in zip(self.widths, self.places, strict=True)
         )
-        self.similarity = nn.ModuleDict(
-            {
-                task.name: Similarity(self.hidden.dim, task.classes, task.dim)
-                for task in tasks
-                if task.kind == "contrastive"
-            }
+        contrastive = [task for task in tasks if task.kind == "contrastive"]
+        self.compared = [task.name for task in contrastive]
+        self.similarity = nn.ModuleList(
+            Similarity(self.hidden.dim, task.classes, task.dim) for task in contrastive
         )
 
     def forward(self, inputs: Lanes) -> dict[str, Tensor]:
         hidden = dict(zip(self.names, self.hidden(inputs), strict=True))
-        logits = {name: head(hidden[name]) for name, head in self.similarity.items()}
+        pairs = zip(self.compared, self.similarity, strict=True)
+        logits = {name: head(hidden[name]) for name, head in pairs}
         for places, head in zip(self.places, self.heads, strict=True):
             names = [self.names[place] for place in places]
             logits |= zip(names, head([hidden[n] for n in names]), strict=True)
         for name, (usual, strays) in self.scales.items():
-            logits[name] = logits[name] * strays + usual
+            answer = logits[name]  # half precision would round away the deviation
+            wide = torch.promote_types(answer.dtype, torch.float32)
+            logits[name] = answer.to(wide) * strays + usual
         return {name: logits[name] for name in self.names}

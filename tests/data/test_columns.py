@@ -58,6 +58,9 @@ def test_codes_are_places_in_the_vocabulary(
         ),
         (_category(1), _column("a"), r"'c' must hold values like 1. Found dtype"),
         (_category("a"), _column("a", 1), r"values of one kind.*Found mixed"),
+        (_category(False, True), _column(0, 1), r"values like False. Found dtype int"),
+        (_category(0, 1), _column(False, True), r"values like 0. Found dtype bool"),
+        (_category(0, 1), _column(True, None), r"values like 0. Found dtype object"),
         (_category("a"), _column(pd.Timestamp(0)), r"of one kind.*Found datetime"),
     ],
 )

@@ -124,6 +124,7 @@ def _changed(rows: Rows, **fields: object) -> Rows:
     ("fields", "message"),
     [
         ({"numeric": torch.zeros(SIZE, 2)}, r"has \(3, 1\) numeric.*Found \(2, 1\)"),
+        ({"numeric": torch.zeros(SIZE, 3).double()}, r"are float32.*float64"),
         ({"numeric": torch.full((SIZE, 3), torch.nan)}, r"infinity in \['income'"),
         ({"categorical": torch.full((SIZE, 1), 4)}, r"city' must lie in 0..3. Found 4"),
         ({"categorical": torch.full((SIZE, 1), -1)}, r"must lie in 0..3. Found -1"),
@@ -193,6 +194,26 @@ def test_labels_and_weights_belong_to_tasks() -> None:
         ValueError, match=r"need 23 rows. Found \{'weights of spend': 4\}"
     ):
         _study(replace(rows, weights={"spend": torch.ones(4)}))
+    deep = {**rows.labels, "spend": rows.labels["spend"][:, None]}
+    with pytest.raises(ValueError, match=r"one number a row. Found .*'spend': \(23, 1"):
+        _study(replace(rows, labels=deep))
+
+
+@pytest.mark.parametrize("value", [-1.0, torch.nan, torch.inf])
+def test_weights_are_finite_and_not_negative(value: float) -> None:
+    weights = torch.ones(SIZE)
+    weights[4] = value
+    with pytest.raises(ValueError, match=rf"Weights of task 'spend'.*Found {value}"):
+        _study(replace(_rows(), weights={"spend": weights}))
+
+
+def test_parts_of_a_split_come_in_any_order_but_as_numbers() -> None:
+    split = _study().split
+    turned = {name: split[name] for name in ("test", "train", "val")}
+    assert Study(SCHEMA, _rows(), turned).part("val")
+    mask = torch.arange(SIZE) < 5
+    with pytest.raises(ValueError, match=r"row numbers \(int64\).*torch.bool"):
+        Study(SCHEMA, _rows(), {**split, "val": mask})
 
 
 def test_random_split_deals_every_row_once_by_its_seed() -> None:

@@ -253,3 +253,45 @@ def test_a_damaged_parquet_file_is_refused(
             from_parquet(path, schema)
     with pytest.raises(ValueError, match=r"gone.parquet must be a Parquet file"):
         from_parquet(tmp_path / "gone.parquet", schema)
+
+
+def test_every_file_of_a_folder_has_every_column(
+    frame: pd.DataFrame, schema: Schema, tmp_path: Path
+) -> None:
+    frame.iloc[:30].to_parquet(tmp_path / "1.parquet")
+    late = frame.iloc[30:].rename(columns={"spend": "spent"})
+    late.to_parquet(tmp_path / "2.parquet")
+    with pytest.raises(ValueError, match=r"2.parquet: .*needs the columns \['spend'\]"):
+        from_parquet(tmp_path, schema)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="a Parquet file or a folder of them"):
+        from_parquet(tmp_path / "empty", schema)
+
+
+def test_a_column_that_was_an_index_is_a_column(
+    frame: pd.DataFrame, schema: Schema, tmp_path: Path
+) -> None:
+    frame.set_index("income").to_parquet(tmp_path / "t.parquet")
+    read = from_parquet(tmp_path / "t.parquet", schema)
+    assert torch.equal(
+        read.rows.batch.numeric, from_frame(frame, schema).rows.batch.numeric
+    )
+
+
+def test_ignored_columns_come_as_a_list(frame: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match=r"ignore is a list of names\. Found the text"):
+        infer_schema(
+            frame, tasks={"bought": "binary"}, train=torch.arange(9), ignore="id"
+        )
+
+
+def test_an_inferred_scale_has_six_digits(frame: pd.DataFrame) -> None:
+    frame["spend"] = np.arange(SIZE) / 7
+    schema = infer_schema(
+        frame[["income", "spend"]],
+        tasks={"spend": "regression"},
+        train=torch.arange(SIZE),
+    )
+    scale = schema.task("spend").scale
+    assert scale == tuple(float(f"{v:.6g}") for v in scale)
+    assert scale[0] == pytest.approx(frame["spend"].mean(), rel=1e-5)

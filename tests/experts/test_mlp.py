@@ -167,7 +167,7 @@ def test_dropout_differs_by_lane_and_keeps_the_mean(own: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dims": (8, 0)}, r"widths must be 1 or more. Found \(8, 0\)"),
+        ({"dims": (8, 0)}, r"widths must be whole numbers, 1 or more. Found \(8, 0\)"),
         ({"activation": "gelu"}, r"activation must be one of .*relu.* Found 'gelu'"),
         ({"norm": "group"}, r"norm must be one of .*batch.* Found 'group'"),
         ({"dropout": 1.0}, r"Dropout must lie in \[0, 1\). Found 1.0"),

@@ -125,3 +125,17 @@ def test_fit_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.model.tabular.tables
     state = plain.model.state_dict()
     assert all(torch.equal(t, state[n]) for n, t in kept.model.state_dict().items())
+
+
+def test_tables_that_do_not_suit_are_left_alone() -> None:
+    model = tabular()
+    model.tables[1].weight.requires_grad_(False)
+    with row_gradients(model):
+        loss(model, batches(1)[0]).backward()
+        assert [table.sparse for table in model.tables] == [True, False]
+    assert not any(table.sparse for table in model.tables)
+    counted = nn.Embedding(5, 2, scale_grad_by_freq=True)
+    with row_gradients(counted):
+        counted(torch.tensor([1, 1])).sum().backward()
+    assert counted.weight.grad is not None
+    assert counted.weight.grad[1].tolist() == [1.0, 1.0]

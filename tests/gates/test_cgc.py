@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ple_study.experts.mlp import MLPSpec
-from ple_study.gates.cgc import CGCLayer, Gate
+from ple_study.gates.cgc import CGCLayer, Gate, mix
 from tests.sizes import BATCH, DIMS, EXPERTS
 
 DIM_IN, DIM = DIMS[0], DIMS[1]
@@ -101,6 +101,18 @@ def test_gradients_of_gradients() -> None:
     inputs = normal(2, 3), normal(2, 4), normal(2, 4)
     assert torch.autograd.gradcheck(run, inputs)
     assert torch.autograd.gradgradcheck(run, inputs)
+
+
+def test_experts_of_half_precision_under_weights_of_full() -> None:
+    weights = [torch.rand(BATCH, 2), torch.rand(BATCH, 1)]
+    experts = [torch.randn(BATCH, DIM).bfloat16() for _ in range(2)]
+    slots = torch.tensor([0, 0, 1]), torch.tensor([1, 0, 1])
+    first, second = mix(weights, experts, *slots)
+    one, other = (expert.float() for expert in experts)
+    wanted = weights[0][:, :1] * other + weights[0][:, 1:] * one
+    torch.testing.assert_close(first.float(), wanted, atol=0.02, rtol=0.02)
+    wanted = weights[1] * other
+    torch.testing.assert_close(second.float(), wanted, atol=0.02, rtol=0.02)
 
 
 def test_a_listener_without_experts_is_refused() -> None:

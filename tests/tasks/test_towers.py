@@ -57,7 +57,8 @@ def test_a_tower_a_task(spec: MLPSpec) -> None:
             w, b = (state[f"hidden.layers.{layer}.{p}"] for p in ("weight", "bias"))
             x = F.silu(x @ w[place].T + b[place])
         if task.kind == "contrastive":
-            wanted = cosine(towers.get_submodule(f"similarity.{task.name}"), x)
+            head = towers.similarity[towers.compared.index(task.name)]
+            wanted = cosine(head, x)
         else:
             weight, bias = heads(towers)[task.name]
             usual, strays = task.scale
@@ -104,3 +105,21 @@ def test_dropout_is_for_training_alone() -> None:
     assert not any(torch.equal(one[name], other[name]) for name in one)
     towers.eval()
     close(towers(states), towers(states))
+
+
+def test_half_precision_keeps_the_deviation_of_a_large_label() -> None:
+    task = TaskSpec(name="income", kind="regression", scale=(1000.0, 10.0))
+    towers = Towers([task], DIM_IN, SPEC)
+    states = [torch.randn(8 * BATCH, DIM_IN)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = towers(states)["income"]
+    assert found.dtype == torch.float32
+    assert len(found.unique()) > 4 * BATCH
+
+
+def test_a_contrastive_task_may_have_any_name() -> None:
+    tasks = [
+        TaskSpec(name=name, kind="contrastive", classes=3) for name in ("items", "a.b")
+    ]
+    towers = Towers(tasks, DIM_IN, SPEC)
+    assert list(towers([torch.randn(BATCH, DIM_IN)] * 2)) == ["items", "a.b"]

@@ -143,7 +143,7 @@ def categories(past: Window) -> pd.DataFrame:
     """Text columns, one row a household: who it is (NaN where not known), and habits.
 
     The home store, the last store, the usual part of the week, the department and the
-    maker of the most dollars. Age is a task and no column here.
+    category of the most dollars. Age is a task and no column here.
     """
     baskets, lines, names = past.baskets, past.lines, past.purchases.names
     last = np.full(past.size, -1)
