@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ple_study.data.loader import Scaler as Scaler
     from ple_study.data.loader import Study as Study
     from ple_study.data.loader import random_split as random_split
+    from ple_study.data.tables import batch_from_frame as batch_from_frame
     from ple_study.data.tables import from_frame as from_frame
     from ple_study.data.tables import from_parquet as from_parquet
     from ple_study.data.tables import infer_schema as infer_schema
@@ -45,7 +46,13 @@ _NAMES = {
     "baselines": ("MMoESpec", "PLESpec", "SharedBottomSpec", "SingleTaskSpec"),
     "batch": ("Batch", "Events", "Output", "Rows"),
     "data.loader": ("Loader", "Scaler", "Study", "random_split"),
-    "data.tables": ("from_frame", "from_parquet", "infer_schema", "time_split"),
+    "data.tables": (
+        "batch_from_frame",
+        "from_frame",
+        "from_parquet",
+        "infer_schema",
+        "time_split",
+    ),
     "experts.mlp": ("MLPSpec",),
     "export": ("load", "save", "to_onnx"),
     "fitted": ("Fitted",),

@@ -59,6 +59,14 @@ Print every metric of a trained model, task by task.
 example:
   ple-study evaluate runs/journey-ple
 """
+PREDICT = """\
+Answer every task for new rows: a column a task, or one a class (stage_0, stage_1 ...).
+
+Answers are probabilities, or the value of a regression. Labels are not needed.
+
+example:
+  ple-study predict runs/mine-ple new.parquet --to answers.parquet
+"""
 EXPORT = """\
 Write a trained model as an ONNX file with named inputs and any number of rows.
 
@@ -98,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seeds", type=int, default=5, help="seeds a model, from 0")
     one.add_argument("--alone", action="store_true", help="train this model only")
     one.add_argument("--seed", type=int, default=0, help="the seed, with --alone")
+    about = "replace the model in the folder"
+    one.add_argument("--overwrite", action="store_true", help=about)
     own = argparse.SUPPRESS  # the help says where these come from
     one.add_argument("--out", default=own, help="folder (default: runs/STUDY-MODEL)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -110,6 +120,10 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--study", default=own, help=about)
     parts = ("train", "val", "test")
     two.add_argument("--part", default="test", choices=parts, help="which rows")
+    four = command("predict", PREDICT)
+    four.add_argument("folder", help="where `fit` kept the model")
+    four.add_argument("rows", help="a Parquet file with the model's columns")
+    four.add_argument("--to", required=True, help="the Parquet file with the answers")
     three = command("export", EXPORT)
     three.add_argument("folder", help="where `fit` kept the model")
     about = "the file (default: model.onnx in the folder)"
@@ -128,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = {
             "fit": commands.fit,
             "evaluate": commands.evaluate,
+            "predict": commands.predict,
             "export": commands.export,
         }
         run[given.command](given)

@@ -4,11 +4,15 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from ple_study import recipes, training
 from ple_study.compare import SCORE, Comparison, compare, shown
+from ple_study.data.tables import batch_from_frame
+from ple_study.export import FILE as MODEL
 from ple_study.export import load, save, to_onnx
 from ple_study.fitted import Fitted
 from ple_study.progress import FILE
@@ -30,6 +34,12 @@ def fit(given: Namespace) -> None:
     recipe = replace(recipe, training=replace(recipe.training, **asked))
     name = f"{Path(given.study).stem}-{given.model}"
     folder = Path(given.out) if "out" in given else Path("runs") / name
+    going_on = given.alone and (folder / FILE).exists()
+    if (folder / MODEL).exists() and not (given.overwrite or going_on):
+        raise ValueError(
+            f"{folder} must hold no model yet: name another folder with --out, or say "
+            f"--overwrite. Found {MODEL}."
+        )
     if given.alone:
         _fit_alone(given, recipe, folder)
     else:
@@ -70,8 +80,13 @@ def _fit_all(given: Namespace, recipe: Recipe, folder: Path) -> None:
         done=done,
     )
     found.results.to_csv(folder / "results.csv", index=False)
-    print(_beside(found, given.model).to_string())
+    table = _beside(found, given.model)
+    print(table.to_string())
     print(f"\nMean over {given.seeds} seeds and half its 95 % interval.")
+    if given.seeds < 5:
+        print("So few seeds leave wide intervals: take 5 or more to compare.")
+    if table.columns[-1] not in recipe.models:
+        print(f"Last column: above zero, {given.model} is better.")
 
 
 def _beside(found: Comparison, model: str) -> pd.DataFrame:
@@ -105,7 +120,26 @@ def export(given: Namespace) -> None:
     print(f"Written to {path}.")
 
 
+def predict(given: Namespace) -> None:
+    """Write a column an answer for the rows of a Parquet file."""
+    fitted, path = load(given.folder), Path(given.to)
+    try:
+        frame = pd.read_parquet(given.rows)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{given.rows} must be a Parquet file: {error}.") from error
+    answers = fitted.predict(batch_from_frame(frame, fitted.schema))
+    found: dict[str, Any] = {}
+    for task, values in answers.items():
+        names = [f"{task}_{i}" for i in range(values.shape[1])]
+        columns = values.numpy().T
+        found |= zip(names if len(names) > 1 else [task], columns, strict=True)
+    pd.DataFrame(found, index=frame.index).to_parquet(path)
+    print(f"Written to {path}.")
+
+
 def _keep(fitted: Fitted, study: str, folder: Path) -> None:
+    if study.endswith(".toml"):
+        study = str(Path(study).resolve())
     save(replace(fitted, run=fitted.run | {"study": study}), folder)
 
 

@@ -13,7 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 
-from ple_study import recipes
+from ple_study import batch_from_frame, load, recipes
 from ple_study.cli import EVALUATE, EXPORT, FIT, main, parser
 
 TOML = """
@@ -161,7 +161,7 @@ def test_the_examples_of_the_help_can_be_parsed(tmp_path):
 
 
 def test_every_option_says_what_it_is_and_its_default(capsys):
-    for command in ("fit", "evaluate", "export"):
+    for command in ("fit", "evaluate", "predict", "export"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         text = capsys.readouterr().out
@@ -184,3 +184,32 @@ def test_the_installed_command_runs_without_a_word_on_stderr(folder):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "bought" in done.stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_model_is_not_written_over_unasked(capsys):
+    again = ["fit", "mine.toml", "--seeds", "2"]
+    assert main(again) == 0
+    assert "above zero, ple is better" in capsys.readouterr().out
+    assert main(again) == 2
+    assert "must hold no model yet" in capsys.readouterr().err
+    assert main([*again, "--overwrite"]) == 0
+
+
+def test_predict_answers_rows_without_labels(folder, capsys, monkeypatch):
+    main(["fit", "mine.toml", "--alone"])
+    new = pd.DataFrame({"city": ["Oslo", "Rome"], "age": [60.0, 20.0]}, index=[7, 9])
+    new.to_parquet(folder / "new.parquet")
+    told = ["predict", "runs/mine-ple", "new.parquet", "--to", "answers.parquet"]
+    assert main(told) == 0
+    found = pd.read_parquet(folder / "answers.parquet")
+    assert list(found.columns) == ["bought", "spend"]
+    assert list(found.index) == [7, 9]
+    wanted = load("runs/mine-ple")
+    answers = wanted.predict(batch_from_frame(new, wanted.schema))
+    np.testing.assert_array_equal(found["bought"], answers["bought"][:, 0])
+    told[2] = "mine.toml"
+    assert main(told) == 2
+    assert "mine.toml must be a Parquet file" in capsys.readouterr().err
+    monkeypatch.chdir("/")  # the model knows where its study is
+    assert main(["evaluate", str(folder / "runs" / "mine-ple")]) == 0

@@ -137,6 +137,11 @@ def wanted(schema: Schema, weights: Mapping[str, str], customer: str) -> list[st
         raise ValueError(
             f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
         )
+    both = sorted({f.name for f in schema.features} & set(weights.values()))
+    if both:
+        raise ValueError(
+            f"A column is a feature or a weight. Both: {both}. Name it in ignore."
+        )
     names = [*(f.name for f in schema.features), *schema.task_names, *weights.values()]
     return list(dict.fromkeys([*names, customer] if customer else names))
 
@@ -146,17 +151,21 @@ def rows_of(
 ) -> Rows:
     """A frame's rows as tensors, in their order."""
     check_names(frame.columns, wanted(schema, weights, customer))
-    numeric = [finite(frame[f.name]) for f in schema.numeric]
-    coded = [encode(frame[f.name], f) for f in schema.categorical]
-    size = len(frame)
-    batch = Batch(
-        numeric=_columns(numeric, size, torch.float32),
-        categorical=_columns(coded, size, torch.int64),
-        customer=whole(frame[customer]) if customer else None,
-    )
+    batch = batch_of(frame, schema, customer)
     known = {task.name: labels(frame[task.name], task) for task in schema.tasks}
     weighed = {task: finite(frame[c]) for task, c in weights.items()}
     return Rows(batch, known, weighed)
+
+
+def batch_of(frame: pd.DataFrame, schema: Schema, customer: str) -> Batch:
+    """What a model may look at of a frame's rows."""
+    numeric = [finite(frame[f.name]) for f in schema.numeric]
+    coded = [encode(frame[f.name], f) for f in schema.categorical]
+    return Batch(
+        numeric=_columns(numeric, len(frame), torch.float32),
+        categorical=_columns(coded, len(frame), torch.int64),
+        customer=whole(frame[customer]) if customer else None,
+    )
 
 
 def _columns(columns: list[Tensor], size: int, dtype: torch.dtype) -> Tensor:

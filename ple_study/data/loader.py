@@ -68,6 +68,8 @@ class Study:
 
     def part(self, name: str) -> Rows:
         """The rows of ``train``, ``val`` or ``test``."""
+        if name not in self.split:
+            raise ValueError(f"A part is one of {list(self.split)}. Found {name!r}.")
         return self.rows.rows(self.split[name])
 
     def scaled(self) -> "Study":

@@ -23,8 +23,10 @@ from jaxtyping import Int
 from pandas.api import types
 from torch import Tensor
 
+from ple_study.batch import Batch
 from ple_study.data.checks import SPLITS
 from ple_study.data.columns import (
+    batch_of,
     check_names,
     check_past,
     join,
@@ -35,6 +37,8 @@ from ple_study.data.columns import (
 )
 from ple_study.data.loader import Study, random_split
 from ple_study.schema import Feature, Schema, TaskSpec
+
+MANY = 100  # distinct texts that no table is too short for
 
 Split = Mapping[str, Int[Tensor, " row"]]
 
@@ -55,6 +59,8 @@ def infer_schema(
     """
     if isinstance(ignore, str):
         raise ValueError(f"ignore is a list of names. Found the text {ignore!r}.")
+    if not len(frame):
+        raise ValueError("A table needs at least one row. Found none.")
     names = list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
     check_names(frame.columns, [*names, *ignore])
     seen = frame.iloc[train.numpy()]
@@ -72,7 +78,11 @@ def _infer_task(seen: pd.Series, kind: str) -> TaskSpec:
     known = numbers(seen, torch.float64)
     known = known[known.isfinite()]
     if kind in ("multiclass", "contrastive"):
-        top = int(known.max()) if len(known) else 0
+        low, top = (int(known.min()), int(known.max())) if len(known) else (0, 0)
+        if low > 0:
+            raise ValueError(
+                f"Classes of {seen.name!r} are numbered from 0. Found {low}..{top}."
+            )
         found["classes"] = max(top + 1, 2)
     if kind == "regression" and len(known) and known.min() < known.max():
         values = known.numpy()  # whose sums do not depend on the number of threads
@@ -92,7 +102,26 @@ def _infer_feature(seen: pd.Series) -> Feature:
     values = known_values(seen)
     if not values:
         raise ValueError(f"Column {name!r} needs a value in training. Found none.")
+    if len(values) > max(MANY, len(seen) / 2):
+        raise ValueError(
+            f"A category recurs. Found {len(values)} values of {name!r} in {len(seen)} "
+            "rows: an id, or numbers written as text? Name it in ignore."
+        )
     return Feature(name=name, kind="categorical", vocabulary=values)
+
+
+def batch_from_frame(
+    frame: pd.DataFrame, schema: Schema, *, customer: str = ""
+) -> Batch:
+    """New rows as a model reads them: features alone, one row or more, no label.
+
+    What ``Fitted.predict`` takes; the schema is the model's own, ``fitted.schema``.
+    """
+    names = [feature.name for feature in schema.features]
+    check_names(frame.columns, [*names, customer] if customer else names)
+    if not len(frame):
+        raise ValueError("A table needs at least one row. Found none.")
+    return batch_of(frame, schema, customer)
 
 
 def time_split(
@@ -103,6 +132,8 @@ def time_split(
     Raises ValueError when a row lies after the cut-off.
     """
     check_past(column, cutoff)
+    if not val < test:  # type: ignore[operator]
+        raise ValueError(f"Validation begins before test. Found {val} and {test}.")
     part = (column >= val).to_numpy(np.int64) + (column >= test).to_numpy(np.int64)
     return {
         name: torch.from_numpy(np.flatnonzero(part == place))

@@ -212,6 +212,8 @@ def test_parts_of_a_split_come_in_any_order_but_as_numbers() -> None:
     turned = {name: split[name] for name in ("test", "train", "val")}
     assert Study(SCHEMA, _rows(), turned).part("val")
     mask = torch.arange(SIZE) < 5
+    with pytest.raises(ValueError, match=r"A part is one of .*Found 'tset'"):
+        _study().part("tset")
     with pytest.raises(ValueError, match=r"row numbers \(int64\).*torch.bool"):
         Study(SCHEMA, _rows(), {**split, "val": mask})
 

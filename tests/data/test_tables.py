@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from ple_study.data.loader import random_split
-from ple_study.data.tables import from_frame, from_parquet, infer_schema, time_split
+from ple_study.data.tables import (
+    batch_from_frame,
+    from_frame,
+    from_parquet,
+    infer_schema,
+    time_split,
+)
 from ple_study.schema import Feature, Schema, TaskSpec
 
 SIZE = 50
@@ -295,3 +301,52 @@ def test_an_inferred_scale_has_six_digits(frame: pd.DataFrame) -> None:
     scale = schema.task("spend").scale
     assert scale == tuple(float(f"{v:.6g}") for v in scale)
     assert scale[0] == pytest.approx(frame["spend"].mean(), rel=1e-5)
+
+
+def test_new_rows_need_no_label(frame: pd.DataFrame, schema: Schema) -> None:
+    new = frame.drop(columns=["bought", "stage", "spend"])
+    whole = from_frame(frame, schema).rows.batch
+    batch = batch_from_frame(new, schema)
+    assert torch.equal(batch.numeric, whole.numeric)
+    assert torch.equal(batch.categorical, whole.categorical)
+    one = batch_from_frame(new.iloc[[4]], schema, customer="id")
+    assert len(one) == 1
+    assert int(one.customer[0]) == frame["id"][4]
+    with pytest.raises(ValueError, match=r"needs the columns \['income'\]"):
+        batch_from_frame(new.drop(columns="income"), schema)
+    with pytest.raises(ValueError, match="at least one row"):
+        batch_from_frame(new.iloc[:0], schema)
+
+
+def test_columns_that_are_no_category_are_refused(frame: pd.DataFrame) -> None:
+    many = pd.concat([frame[["bought", "income"]]] * 5, ignore_index=True)
+    many["key"] = [f"no {i}" for i in range(len(many))]
+    train = torch.arange(len(many))
+    with pytest.raises(ValueError, match=r"values of 'key' in 250 rows: an id"):
+        infer_schema(many, tasks={"bought": "binary"}, train=train)
+
+
+def test_classes_are_numbered_from_zero(frame: pd.DataFrame) -> None:
+    frame["stage"] = 1 + np.arange(SIZE) % 5
+    with pytest.raises(ValueError, match=r"'stage' are numbered from 0. Found 1..5"):
+        infer_schema(
+            frame[["income", "stage"]],
+            tasks={"stage": "multiclass"},
+            train=torch.arange(SIZE),
+        )
+
+
+def test_a_weight_is_no_feature(frame: pd.DataFrame, schema: Schema) -> None:
+    with pytest.raises(ValueError, match=r"Both: \['income'\]"):
+        from_frame(frame, schema, weights={"spend": "income"})
+
+
+def test_a_table_without_rows_is_told_first(frame: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        infer_schema(frame.iloc[:0], tasks={"bought": "binary"}, train=torch.arange(0))
+
+
+def test_validation_begins_before_test(frame: pd.DataFrame) -> None:
+    day = frame["day"]
+    with pytest.raises(ValueError, match="Validation begins before test"):
+        time_split(day, val=day[41], test=day[30], cutoff=day[49])

@@ -43,7 +43,7 @@ from ple_study.schema import Feature, Schema
 def journey(
     *, purchases: Purchases | None = None, every: int = MONTH, seed: int = 0
 ) -> Study:
-    """The study of real households: 14,457 rows, 250 columns and two series.
+    """The study of real households: 14,457 rows, 262 columns and two series.
 
     ``every`` is the number of days between training cut-offs: 28, or 14 or 7 for more
     rows from the same days. ``seed`` deals the households with a survey to the parts.
