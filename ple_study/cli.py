@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     four = command("predict", PREDICT)
     four.add_argument("folder", help="where `fit` kept the model")
     four.add_argument("rows", help="a Parquet file with the model's columns")
-    four.add_argument("--to", required=True, help="the Parquet file with the answers")
+    four.add_argument("--to", default="answers.parquet", help="the file to write")
     three = command("export", EXPORT)
     three.add_argument("folder", help="where `fit` kept the model")
     about = "the file (default: model.onnx in the folder)"
