@@ -129,8 +129,8 @@ def test_adjacency_counts_the_neighbours() -> None:
 
 
 def test_links_make_the_tree_of_their_columns() -> None:
-    rows = ["food fruit apple", "food fruit pear", "food bread", "toys"]
-    levels = pd.DataFrame([row.split() for row in rows])
+    names = "food fruit apple food fruit pear food bread - toys - -".split()
+    levels = pd.DataFrame(np.reshape(names, (4, 3))).replace("-", None)
     child = pd.Series("pear apple fruit bread toys food pear".split())
     parent = pd.Series(["fruit", "fruit", "food", "food", None, np.nan, "fruit"])
     wanted = from_columns(levels)
