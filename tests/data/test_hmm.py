@@ -1,0 +1,362 @@
+"""The model against hmmlearn and against all paths, its laws, and bad input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hmmlearn import hmm as hmmlearn
+from torch.testing import assert_close
+
+from ple_study.batch import Events
+from ple_study.data.baum_welch import Parameters, expect, log_density, maximise, total
+from ple_study.data.hmm import FittedHMM, GaussianHMM
+from ple_study.data.sequences import Steps, in_parts
+from tests.data.chains import SIZES, by_all_paths, chain, series
+
+STATES, CHANNELS = 4, 3
+MANY = (9, 1, 30, 17, 24, 2, 30)
+
+
+def fitted(parameters: Parameters) -> FittedHMM:
+    return FittedHMM(parameters, (), True)
+
+
+def rows_and_lengths(events: Events) -> tuple[np.ndarray, list[int]]:
+    return events.values[events.mask].numpy(), events.mask.sum(1).tolist()
+
+
+def oracle(parameters: Parameters, iterations: int = 1) -> hmmlearn.GaussianHMM:
+    """hmmlearn with the same parameters, its priors and its floor switched off."""
+    model = hmmlearn.GaussianHMM(
+        len(parameters.start),
+        covars_prior=0.0,
+        covars_weight=1.0,
+        min_covar=0.0,
+        n_iter=iterations,
+        tol=-math.inf,
+        init_params="",
+    )
+    model.n_features = parameters.mean.shape[1]
+    model.startprob_ = parameters.start.numpy()
+    model.transmat_ = parameters.transition.numpy()
+    model.means_ = parameters.mean.numpy()
+    model.covars_ = parameters.variance.numpy()
+    return model
+
+
+def test_posteriors_likelihood_and_path_equal_hmmlearn() -> None:
+    events, parameters = series(MANY, CHANNELS), chain(STATES, CHANNELS)
+    rows, lengths = rows_and_lengths(events)
+    model, ours = oracle(parameters), fitted(parameters)
+    likelihood, posteriors = model.score_samples(rows, lengths)
+    assert abs(ours.log_likelihood(events).sum().item() - likelihood) < 1e-8
+    smoothed = ours.smoothed(events)[events.mask].numpy()
+    np.testing.assert_allclose(smoothed, posteriors, rtol=0, atol=1e-8)
+    path = ours.viterbi(events)[events.mask].numpy()
+    assert (path == model.predict(rows, lengths)).all()
+    assert len(set(path)) == STATES
+
+
+def test_em_follows_hmmlearn_for_ten_steps() -> None:
+    events, start = series(MANY * 6, CHANNELS), chain(STATES, CHANNELS)
+    model = oracle(start, iterations=10).fit(*rows_and_lengths(events))
+    settings = GaussianHMM(STATES, iterations=10, tolerance=0.0, variance_floor=1e-9)
+    ours = settings.fit(events, start)
+    assert len(ours.history) == 10
+    np.testing.assert_allclose(ours.history, list(model.monitor_.history), atol=1e-6)
+    covariance = np.diagonal(model.covars_, axis1=1, axis2=2)
+    order = ((model.means_ - rows_and_lengths(events)[0].mean(0)) / _std(events)).sum(1)
+    by = order.argsort()
+    theirs = [
+        model.startprob_[by],
+        model.transmat_[by][:, by],
+        model.means_[by],
+        covariance[by],
+    ]
+    for mine, other in zip(ours.parameters, theirs, strict=True):
+        np.testing.assert_allclose(mine.numpy(), other, rtol=0, atol=1e-6)
+
+
+def _std(events: Events) -> np.ndarray:
+    return rows_and_lengths(events)[0].std(0)
+
+
+def gapped() -> Events:
+    """A day missing inside, two at the end, and padding of every length."""
+    events = series(SIZES, 2)
+    mask = events.mask.clone()
+    mask[2, 3], mask[0, 5:] = False, False
+    return Events(events.values.where(mask[..., None], torch.nan), mask)
+
+
+@pytest.mark.parametrize("num_states", [2, 3])
+def test_missing_stretches_equal_the_sum_over_all_paths(num_states: int) -> None:
+    events, parameters = gapped(), chain(num_states, 2)
+    model, steps = fitted(parameters), Steps.of(events)
+    density = log_density(parameters, steps)
+    likelihood = model.log_likelihood(events)
+    moves = torch.zeros(num_states, num_states, dtype=torch.float64)
+    for row, seen in enumerate(events.mask):
+        first, last = seen.nonzero()[[0, -1], 0].tolist()
+        until = last - first
+        truth = by_all_paths(*parameters[:2], density[first:, row], until)
+        moves += truth.moves
+        assert_close(likelihood[row], truth.log_likelihood, rtol=0, atol=1e-10)
+        for name in ("filtered", "smoothed"):
+            found = getattr(model, name)(events)[row]
+            assert not found[:first].any()
+            assert_close(found[first:], getattr(truth, name), rtol=0, atol=1e-10)
+        assert model.viterbi(events)[row, first:].tolist() == truth.path
+    assert_close(expect(parameters, steps).transition, moves, rtol=0, atol=1e-10)
+
+
+def test_density_is_the_normal_density() -> None:
+    events, parameters = series(SIZES, CHANNELS), chain(STATES, CHANNELS)
+    steps = Steps.of(events)
+    normal = torch.distributions.Normal(parameters.mean, parameters.variance.sqrt())
+    expected = normal.log_prob(steps.values[:, :, None]).sum(-1)
+    found = log_density(parameters, steps)
+    assert_close(found[steps.observed], expected[steps.observed])
+    assert not found[~steps.observed].any()
+
+
+def test_em_never_lowers_the_likelihood_even_at_the_floor() -> None:
+    events = series(MANY * 3, CHANNELS)
+    flat = Events(events.values.clamp(min=0), events.mask)  # many equal rows
+    model = GaussianHMM(STATES, iterations=60, tolerance=0.0, variance_floor=1e-2)
+    found = model.fit(flat)
+    gains = np.diff(found.history)
+    assert gains.min() > -1e-9 * abs(found.history[-1])
+    assert gains.sum() > 1
+    floor = 1e-2 * flat.values[flat.mask].var(0, correction=0)
+    ratio = found.parameters.variance / floor
+    assert ratio.min() == pytest.approx(1.0)
+
+
+def test_history_is_the_likelihood_before_each_step() -> None:
+    events = series(MANY, CHANNELS)
+    two = GaussianHMM(STATES, iterations=2, tolerance=0.0).fit(events)
+    three = GaussianHMM(STATES, iterations=3, tolerance=0.0).fit(events)
+    assert three.history[:2] == two.history
+    assert not three.converged
+    after_two = two.log_likelihood(events).sum().item()
+    assert three.history[2] == pytest.approx(after_two, abs=1e-9)
+
+
+def test_states_are_sorted_and_unit_free() -> None:
+    events = series(MANY * 3, CHANNELS)
+    model = GaussianHMM(STATES, iterations=15, tolerance=0.0)
+    found = model.fit(events)
+    std = torch.from_numpy(_std(events))
+    keys = (found.parameters.mean / std).sum(1)
+    assert (keys.diff() > 0).all()
+    scale, offset = torch.tensor([1e-3, 50.0, 2.0]), torch.tensor([1e4, -3.0, 0.0])
+    other = model.fit(Events(events.values * scale + offset, events.mask))
+    assert_close(other.parameters.transition, found.parameters.transition)
+    assert_close(other.parameters.mean, found.parameters.mean * scale + offset)
+    by_last = GaussianHMM(STATES, iterations=15, tolerance=0.0, order_by=2).fit(events)
+    assert (by_last.parameters.mean[:, 2].diff() > 0).all()
+    assert_close(by_last.history, found.history)
+
+
+def test_sorting_moves_every_parameter_together() -> None:
+    events, start = series(MANY, CHANNELS), chain(STATES, CHANNELS)
+    back = torch.tensor([2, 0, 3, 1])
+    shuffled = Parameters(
+        start.start[back],
+        start.transition[back][:, back],
+        start.mean[back],
+        start.variance[back],
+    )
+    model = GaussianHMM(STATES, iterations=3)
+    one, two = model.fit(events, start), model.fit(events, shuffled)
+    for mine, other in zip(one.parameters, two.parameters, strict=True):
+        assert_close(mine, other)
+
+
+def test_filtering_a_prefix_is_the_prefix_of_filtering() -> None:
+    events, model = gapped(), fitted(chain(3, 2))
+    whole = model.filtered(events)
+    cut = 6
+    known = events.mask[:, :cut].any(1)
+    prefix = Events(events.values[known, :cut], events.mask[known, :cut])
+    assert torch.equal(model.filtered(prefix), whole[known, :cut])
+    smoothed = model.smoothed(events)
+    assert not torch.allclose(model.smoothed(prefix), smoothed[known, :cut])
+    assert_close(smoothed[:, -1], whole[:, -1])
+    for posterior in (whole, smoothed):
+        sums = posterior.sum(-1)
+        begun = Steps.of(events).begun.T
+        assert_close(sums, begun.double(), rtol=0, atol=1e-12)
+
+
+def test_padding_and_order_of_customers_change_nothing() -> None:
+    events, settings = series(MANY, CHANNELS), GaussianHMM(STATES, iterations=5)
+    start = chain(STATES, CHANNELS)
+    model = settings.fit(events, start)
+    more = Events(
+        events.values.new_full((len(MANY), 4, CHANNELS), 9.0),
+        torch.zeros(len(MANY), 4, dtype=torch.bool),
+    )
+    padded = Events(
+        torch.cat([more.values, events.values], 1),
+        torch.cat([more.mask, events.mask], 1),
+    )
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    for other in (padded, events.rows(order)):
+        again = settings.fit(other, start)
+        assert_close(again.history, model.history, rtol=1e-12, atol=0)
+        assert_close(again.parameters.transition, model.parameters.transition)
+    assert torch.equal(model.filtered(padded)[:, 4:], model.filtered(events))
+    assert torch.equal(model.viterbi(events.rows(order)), model.viterbi(events)[order])
+
+
+def test_a_customer_alone_reads_as_among_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events, model = gapped(), fitted(chain(3, 2))
+    whole = model.smoothed(events)
+    monkeypatch.setattr("ple_study.data.hmm.CUSTOMERS_AT_ONCE", 1)
+    assert_close(model.smoothed(events), whole, rtol=0, atol=1e-14)
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    events, parameters = series(MANY, CHANNELS), chain(STATES, CHANNELS)
+    whole = expect(parameters, Steps.of(events))
+    parts = in_parts(events, 3)
+    assert [part.values.shape[:2] for part in parts] == [(3, 30), (3, 17), (1, 1)]
+    added = total([expect(parameters, Steps.of(part)) for part in parts])
+    for mine, other in zip(added, whole, strict=True):
+        assert_close(mine, other)
+
+
+def test_an_empty_state_keeps_its_parameters() -> None:
+    events, old = series(MANY, CHANNELS), chain(STATES, CHANNELS)
+    far = old._replace(mean=old.mean + torch.tensor([0, 0, 0, 1e3])[:, None])
+    new = maximise(expect(far, Steps.of(events)), far, 1e-6)
+    assert_close(new.mean[3], far.mean[3])
+    assert_close(new.transition[3], far.transition[3])
+    assert all(part.isfinite().all() for part in new)
+    assert not torch.allclose(new.mean[:3], far.mean[:3])
+
+
+def test_kmeans_finds_planted_states_and_is_repeatable() -> None:
+    g = torch.Generator().manual_seed(3)
+    path = torch.zeros(60, 40, dtype=torch.long)
+    stay = torch.tensor([[0.9, 0.1, 0], [0.05, 0.9, 0.05], [0, 0.2, 0.8]])
+    for t in range(1, 40):
+        path[:, t] = torch.multinomial(stay[path[:, t - 1]], 1, generator=g)[:, 0]
+    levels = torch.tensor([[0.0, 0.0], [3.0, 1.0], [5.0, 6.0]])
+    noise = torch.randn(60, 40, 2, generator=g)
+    events = Events(levels[path] + 0.5 * noise, torch.ones(60, 40, dtype=torch.bool))
+    model = GaussianHMM(3)
+    found = model.fit(events)
+    assert found.converged
+    assert_close(found.parameters.mean, levels.double(), rtol=0, atol=0.1)
+    assert_close(found.parameters.transition, stay.double(), rtol=0, atol=0.05)
+    assert (found.viterbi(events) == path).double().mean() > 0.99
+    assert model.fit(events).history == found.history
+
+
+ONES = torch.ones(2, 3, dtype=torch.bool)
+RAMP = torch.arange(12.0).reshape(2, 3, 2)
+START = chain(2, 2)
+BAD_FITS = {
+    "sequence of length 0": (
+        Events(RAMP, torch.tensor([[True] * 3, [False] * 3])),
+        None,
+        r"at least one observed step. Found 1 without, first rows \[1\]",
+    ),
+    "not a number": (
+        Events(RAMP.where(RAMP != 7, torch.nan), ONES),
+        None,
+        r"must be finite. Found 1 without, first rows \[1\]",
+    ),
+    "infinite": (Events(RAMP / (RAMP != 0), ONES), None, "must be finite"),
+    "all rows equal": (
+        Events(torch.full((2, 3, 2), 0.1), ONES),
+        None,
+        r"constant channels \[0, 1\]",
+    ),
+    "fewer rows than states": (
+        Events(RAMP[:1, :1], ONES[:1, :1]),
+        None,
+        "num_states=2 needs as many observed steps. Found 1",
+    ),
+    "wrong initial shape": (
+        Events(RAMP, ONES),
+        START._replace(mean=torch.ones(3, 2)),
+        r"must be .*\(2, 2\).* Found .*\(3, 2\)",
+    ),
+    "moves that do not sum to one": (
+        Events(RAMP, ONES),
+        START._replace(transition=torch.ones(2, 2)),
+        "Initial transition must be 0 or more and sum to one",
+    ),
+    "a start below 0": (
+        Events(RAMP, ONES),
+        START._replace(start=torch.tensor([1.5, -0.5])),
+        "Initial start must be 0 or more and sum to one",
+    ),
+    "no variance": (
+        Events(RAMP, ONES),
+        START._replace(variance=torch.zeros(2, 2)),
+        "variances above 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS.values(), ids=BAD_FITS)
+def test_bad_training_is_refused(
+    case: tuple[Events, Parameters | None, str],
+) -> None:
+    events, initial, message = case
+    with pytest.raises(ValueError, match=message):
+        GaussianHMM(2).fit(events, initial)
+
+
+def test_too_few_distinct_rows_are_refused() -> None:
+    two = (RAMP > 5).float()
+    with pytest.raises(ValueError, match=r"as many distinct steps. Found 2"):
+        GaussianHMM(3).fit(Events(two, ONES))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_states": 0},
+        {"iterations": 0},
+        {"tolerance": -1.0},
+        {"variance_floor": 0.0},
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        GaussianHMM(**settings)  # type: ignore[arg-type]
+
+
+def test_order_by_must_be_a_channel() -> None:
+    with pytest.raises(ValueError, match=r"one of 2 channels. Found 2"):
+        GaussianHMM(2, order_by=2).fit(Events(RAMP, ONES))
+
+
+def test_reading_refuses_what_fitting_refuses() -> None:
+    model = fitted(START)
+    empty = Events(RAMP, ~ONES)
+    for read in (model.log_likelihood, model.filtered, model.smoothed, model.viterbi):
+        with pytest.raises(ValueError, match="at least one observed step"):
+            read(empty)
+        with pytest.raises(ValueError, match=r"2 channels. Found 1"):
+            read(Events(RAMP[..., :1], ONES))
+
+
+@pytest.mark.plain
+def test_shapes_are_refused() -> None:
+    for values, mask in (
+        (RAMP[..., 0], ONES),
+        (RAMP, ONES[:, :2]),
+        (RAMP[:0], ONES[:0]),
+    ):
+        with pytest.raises(ValueError, match=r"values \[batch, time, channel\]"):
+            GaussianHMM(2).fit(Events(values, mask))
