@@ -91,19 +91,17 @@ def period(path: Int[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
     size = real.sum(1)
     mean = (path * real).sum(1) / size.clamp(min=1)
     centred = ((path - mean[:, None]) * real).double()
-    # r_l = sum_t c_t c_{t-l} / sum_t c_t^2
-    spectrum = torch.fft.rfft(centred, n=2 * path.shape[1] + 2, dim=1)
-    r = torch.fft.irfft(spectrum.abs() ** 2, n=2 * path.shape[1] + 2, dim=1)
-    r = (r / r[:, :1].clamp(min=1e-9))[:, : path.shape[1] // 2 + 2]
+    # r_l = sum_t c_t c_{t-l} / sum_t c_t^2, by the Fourier transform
+    width, most = 2 * path.shape[1] + 2, max(path.shape[1] // 2, 1)
+    spectrum = torch.fft.rfft(centred, n=width, dim=1)
+    r = torch.fft.irfft(spectrum.abs() ** 2, n=width, dim=1)[:, : most + 2]
+    r = r / r[:, :1].clamp(min=1e-9)
     here, noise = r[:, 1:-1], 1e-9
     peak = (here > r[:, :-2] + noise) & (here > r[:, 2:] - noise) & (here > noise)
-    lags = torch.arange(1, here.shape[1] + 1, device=path.device)
+    lags = torch.arange(1, most + 1, device=path.device)
     peak &= lags <= (size // 2)[:, None]
-    best = here.where(peak, -1.0).max(1) if here.shape[1] else None
-    if best is None:
-        return centred.new_zeros(len(path))
-    lag = lags[best.indices].where(best.values > 0, 0)
-    return lag / (size // 2).clamp(min=1).double()
+    best, at = here.where(peak, 0.0).max(1)
+    return lags[at].where(best > 0, 0) / (size // 2).clamp(min=1).double()
 
 
 def concentration(path: Int[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
