@@ -88,3 +88,21 @@ def maximise(counts: Counts, old: Parameters, variance_floor: float) -> Paramete
         mean.where(held > LEAST_WEIGHT, old.mean),
         variance.where(held > LEAST_WEIGHT, old.variance),
     )
+
+
+def climb(
+    parts: list[Steps],
+    parameters: Parameters,
+    variance_floor: float,
+    iterations: int,
+    least_gain: float,
+) -> tuple[Parameters, list[float]]:
+    """EM steps until the log-likelihood, told before each, rises by too little."""
+    history: list[float] = []
+    for _ in range(iterations):
+        counts = total([expect(parameters, part) for part in parts])
+        parameters = maximise(counts, parameters, variance_floor)
+        history.append(float(counts.log_likelihood))
+        if len(history) > 1 and history[-1] - history[-2] < least_gain:
+            break
+    return parameters, history

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ple_study.batch import Events
-from ple_study.data.baum_welch import Parameters, expect, log_density, maximise, total
+from ple_study.data.baum_welch import Parameters, climb, log_density
 from ple_study.data.markov import Forward, forward, smooth, viterbi
 from ple_study.data.sequences import Steps, check_events, check_training, in_parts
 from ple_study.data.states import (
@@ -25,7 +25,12 @@ from ple_study.data.states import (
     sort_states,
 )
 
-CUSTOMERS_AT_ONCE = 2048  # a part's posteriors stay near the processor
+# A part's posteriors fit a processor's cache; a GPU wants more work a launch.
+CUSTOMERS_AT_ONCE, ON_A_GPU = 512, 16_384
+
+
+def at_once(events: Events) -> int:
+    return CUSTOMERS_AT_ONCE if events.mask.device.type == "cpu" else ON_A_GPU
 
 
 class Units(NamedTuple):
@@ -46,7 +51,8 @@ class Units(NamedTuple):
     def standard(self, events: Events) -> Events:
         return Events((events.values.double() - self.mean) / self.std, events.mask)
 
-    def inward(self, p: Parameters) -> Parameters:
+    def inward(self, given: Parameters) -> Parameters:
+        p = Parameters(*(part.double() for part in given))
         mean, variance = (p.mean - self.mean) / self.std, p.variance / self.std**2
         return p._replace(mean=mean, variance=variance)
 
@@ -99,7 +105,7 @@ class FittedHMM:
         check_events(events, self.parameters.mean.shape[1])
         rows = torch.arange(len(events.mask), device=events.mask.device)
         answers = []
-        for part in torch.split(rows, CUSTOMERS_AT_ONCE):
+        for part in torch.split(rows, at_once(events)):
             steps = Steps.of(events.rows(part))
             answers.append(read(log_density(self.parameters, steps), steps))
         return torch.cat(answers)
@@ -113,11 +119,10 @@ def _by_customer(logs: Tensor, steps: Steps) -> Tensor:
 class GaussianHMM:
     """Settings of a hidden Markov model with one Gaussian a state, channels apart.
 
-    EM makes at most ``iterations`` steps and stops when the log-likelihood rises by
-    less than ``tolerance`` nats a customer. No state's variance falls below
-    ``variance_floor`` of the channel's own. States are sorted by their mean in
-    channel ``order_by``; by None, by the sum over channels of their standardised
-    means, which for amounts and counts is their activity.
+    EM makes at most ``iterations`` steps and stops when a step gains less than
+    ``tolerance`` nats a customer. No variance falls below ``variance_floor`` of its
+    channel's own. States are sorted by their mean in channel ``order_by``; by None,
+    by the sum over channels of standardised means: of amounts and counts, activity.
     """
 
     num_states: int = 10
@@ -128,15 +133,11 @@ class GaussianHMM:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.num_states, self.iterations) < 1:
+        counts = min(self.num_states, self.iterations)
+        if counts < 1 or self.tolerance < 0 or self.variance_floor <= 0:
             raise ValueError(
-                "num_states and iterations must be 1 or more. "
-                f"Found {self.num_states} and {self.iterations}."
-            )
-        if self.tolerance < 0 or self.variance_floor <= 0:
-            raise ValueError(
-                "tolerance must be 0 or more and variance_floor above 0. "
-                f"Found {self.tolerance} and {self.variance_floor}."
+                "num_states and iterations must be 1 or more, tolerance 0 or more, "
+                f"variance_floor above 0. Found {self}."
             )
 
     def fit(self, events: Events, initial: Parameters | None = None) -> FittedHMM:
@@ -152,30 +153,21 @@ class GaussianHMM:
         units = Units.of(events)
         standard = units.standard(events)
         if initial is None:
-            start = kmeans_start(
-                standard, self.num_states, self.variance_floor, self.seed
-            )
+            k, floor = self.num_states, self.variance_floor
+            start = kmeans_start(standard, k, floor, self.seed)
         else:
             check_parameters(initial, self.num_states, len(units.mean))
-            start = units.inward(Parameters(*(part.double() for part in initial)))
-        fitted, history, converged = self._em(standard, start)
-        # Densities were taken in standard units: d log p(x) = d log p(z) - log std.
+            start = units.inward(initial)
+        parts = [Steps.of(part) for part in in_parts(standard, at_once(events))]
+        least_gain = self.tolerance * len(events.mask)
+        fitted, history = climb(
+            parts, start, self.variance_floor, self.iterations, least_gain
+        )
+        # The history is in standard units: log p(x) = log p(z) - log std.
         shift = float(events.mask.sum() * units.std.log().sum())
         ordered = sort_states(fitted, self.order_by)
         return FittedHMM(
-            units.outward(ordered), tuple(h - shift for h in history), converged
+            units.outward(ordered),
+            tuple(h - shift for h in history),
+            len(history) > 1 and history[-1] - history[-2] < least_gain,
         )
-
-    def _em(
-        self, events: Events, parameters: Parameters
-    ) -> tuple[Parameters, list[float], bool]:
-        parts = [Steps.of(part) for part in in_parts(events, CUSTOMERS_AT_ONCE)]
-        least_gain = self.tolerance * len(events.mask)
-        history: list[float] = []
-        for _ in range(self.iterations):
-            counts = total([expect(parameters, part) for part in parts])
-            parameters = maximise(counts, parameters, self.variance_floor)
-            history.append(float(counts.log_likelihood))
-            if len(history) > 1 and history[-1] - history[-2] < least_gain:
-                return parameters, history, True
-        return parameters, history, False

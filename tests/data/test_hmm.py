@@ -360,3 +360,12 @@ def test_shapes_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"values \[batch, time, channel\]"):
             GaussianHMM(2).fit(Events(values, mask))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU here.")
+def test_a_gpu_fits_and_reads_as_a_cpu_does() -> None:
+    events, settings = series(MANY * 3, CHANNELS), GaussianHMM(STATES, iterations=5)
+    here, there = settings.fit(events), settings.fit(events.to("cuda"))
+    assert_close(torch.tensor(there.history), torch.tensor(here.history))
+    assert_close(there.filtered(events.to("cuda")).cpu(), here.filtered(events))
+    assert torch.equal(there.viterbi(events.to("cuda")).cpu(), here.viterbi(events))
