@@ -1,0 +1,87 @@
+"""One EM step on many customers' series, beside hmmlearn fed with their lengths.
+
+``python -m benchmarks.hmm`` prints the time of each and the ratio, once both have been
+shown to learn the same. hmmlearn has two inner loops: its default, in logs as ours, and
+one in scaled probabilities, which gives up where those underflow.
+"""
+
+import argparse
+import math
+import statistics
+
+import numpy as np
+import torch
+from hmmlearn.hmm import GaussianHMM as Hmmlearn
+
+from benchmarks.clock import Clock
+from ple_study.batch import Events
+from ple_study.data.baum_welch import Parameters
+from ple_study.data.hmm import GaussianHMM
+
+STEPS, CHANNELS, STATES = 180, 3, 10
+
+
+def world(customers: int) -> tuple[Events, Parameters]:
+    """Series of a chain that mostly stays, and the parameters to start from."""
+    g = torch.Generator().manual_seed(0)
+    mean = torch.arange(STATES).double()[:, None].repeat(1, CHANNELS)
+    moves = 0.8 * torch.eye(STATES, dtype=torch.float64) + 0.2 / STATES
+    stay = torch.rand(customers, STEPS, generator=g) < 0.8
+    path = torch.randint(STATES, (customers, STEPS), generator=g)
+    for step in range(1, STEPS):
+        path[:, step] = torch.where(stay[:, step], path[:, step - 1], path[:, step])
+    noise = torch.randn(customers, STEPS, CHANNELS, generator=g, dtype=torch.float64)
+    mask = torch.ones(customers, STEPS, dtype=torch.bool)
+    even = torch.full((STATES,), 1 / STATES, dtype=torch.float64)
+    begin = Parameters(even, moves, mean, torch.ones_like(mean))
+    return Events(mean[path] + noise, mask), begin
+
+
+def theirs(events: Events, begin: Parameters, loop: str) -> Hmmlearn:
+    """One EM step of hmmlearn, priors and floor switched off."""
+    model = Hmmlearn(
+        STATES,
+        covars_prior=0.0,
+        min_covar=0.0,
+        n_iter=1,
+        tol=-math.inf,
+        init_params="",
+        implementation=loop,
+    )
+    model.startprob_, model.transmat_ = begin.start.numpy(), begin.transition.numpy()
+    model.n_features = CHANNELS
+    model.means_, model.covars_ = begin.mean.numpy(), begin.variance.numpy()
+    rows, lengths = events.values.flatten(0, 1), [STEPS] * len(events.mask)
+    return model.fit(rows.numpy(), lengths)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    events, begin = world(asked.customers)
+    ours = GaussianHMM(STATES, iterations=1, variance_floor=1e-12)
+    mine, other = ours.fit(events, begin), theirs(events, begin, "log")
+    np.testing.assert_allclose(mine.history, list(other.monitor_.history), rtol=1e-12)
+    np.testing.assert_allclose(mine.parameters.mean, other.means_, atol=1e-8)
+    np.testing.assert_allclose(mine.parameters.transition, other.transmat_, atol=1e-8)
+    clock = Clock(rounds=asked.rounds, threads=asked.threads)
+    times = clock.race(
+        {
+            "ple_study": lambda: ours.fit(events, begin),
+            "hmmlearn, logs": lambda: theirs(events, begin, "log"),
+            "hmmlearn, scaled": lambda: theirs(events, begin, "scaling"),
+        }
+    )
+    print(f"{asked.customers} customers, {asked.threads} threads, {clock.measure}, ms")
+    base = statistics.median(times["ple_study"])
+    for name, found in times.items():
+        middle = statistics.median(found)
+        print(f"{name:17} {middle:9.0f}   {middle / base:5.2f} of ours   {found}")
+
+
+if __name__ == "__main__":
+    main()
