@@ -51,21 +51,16 @@ def forward(
     """Predict, weigh by the emission, normalise; step by step."""
     opening = start.log().expand_as(emission[0])
     predicted = [opening]
-    filtered: list[Tensor] = []
-    norms: list[Tensor] = []
-    for time in range(len(emission)):
-        if time:
-            moved = move(filtered[-1], transition)
-            predicted.append(torch.where(begun[time - 1, :, None], moved, opening))
-        joint = predicted[-1] + emission[time]
-        norms.append(joint.logsumexp(1))
-        filtered.append(joint - norms[-1][:, None])
-    return Forward(
-        torch.stack(predicted),
-        torch.stack(filtered),
-        # Padding adds the log of a sum of start probabilities: rounding, not data.
-        torch.stack(norms).where(begun, 0.0).sum(0),
-    )
+    filtered = [(opening + emission[0]).log_softmax(1)]
+    for time in range(1, len(emission)):
+        moved = move(filtered[-1], transition)
+        predicted.append(torch.where(begun[time - 1, :, None], moved, opening))
+        filtered.append((predicted[-1] + emission[time]).log_softmax(1))
+    before, after = torch.stack(predicted), torch.stack(filtered)
+    # log p(x_t | x_1..x_{t-1}) is what the likeliest state lost by normalising.
+    news = (before + emission).amax(2) - after.amax(2)
+    # On padding that is the log of a sum of start probabilities: rounding, not data.
+    return Forward(before, after, news.where(begun, 0.0).sum(0))
 
 
 def surprise(
