@@ -111,6 +111,14 @@ def test_missing_stretches_equal_the_sum_over_all_paths(num_states: int) -> None
     assert_close(expect(parameters, steps).transition, moves, rtol=0, atol=1e-10)
 
 
+def test_what_stands_under_the_mask_is_never_read() -> None:
+    events, settings = gapped(), GaussianHMM(2, iterations=4)
+    noise = Events(events.values.nan_to_num(nan=77.0), events.mask)
+    assert settings.fit(events).history == settings.fit(noise).history
+    for part in settings.fit(events).parameters:
+        assert part.isfinite().all()
+
+
 def test_density_is_the_normal_density() -> None:
     events, parameters = series(SIZES, CHANNELS), chain(STATES, CHANNELS)
     steps = Steps.of(events)
