@@ -48,8 +48,8 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_the_readme_trains_on_a_table_of_ones_own(tmp_path, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert len(code.strip().splitlines()) <= 11
+    train, later = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(train.strip().splitlines()) <= 11
     rng = np.random.default_rng(0)
     size = 200
     age = rng.normal(size=size)
@@ -64,7 +64,12 @@ def test_the_readme_trains_on_a_table_of_ones_own(tmp_path, monkeypatch, capsys)
     frame.loc[::7, "bought"] = np.nan
     frame.to_parquet(tmp_path / "customers.parquet")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(train, "README.md", "exec"), names)
     found = ast.literal_eval(capsys.readouterr().out.replace("nan", "None"))
     assert set(found) == {"bought", "spend", "stage"}
     assert found["bought"]["auc"] > 0.9
+    names["new"] = frame[["age", "city"]].tail(3)
+    exec(compile(later, "README.md", "exec"), names)
+    shapes = {task: tuple(answer.shape) for task, answer in names["answers"].items()}
+    assert shapes == {"bought": (3, 1), "spend": (3, 1), "stage": (3, 3)}
