@@ -28,10 +28,10 @@ def covisits(
 ) -> Float[Tensor, "merchant merchant"]:
     """How strongly merchants are visited together (CSR, float64, symmetric).
 
-    scale * sum exp(-|s - t| / decay) over the customers and their visits to a on day s
-    and to b on day t, |s - t| <= ``window`` days. All of a customer's events at one
-    merchant on one day are one visit. There is no self loop, and node 0 (unknown
-    merchants) has no edge.
+    ``scale * sum exp(-|s - t| / decay)`` over the customers and their visits to a on
+    day s and to b on day t, where ``|s - t| <= window`` days. All of a customer's
+    events at one merchant on one day are one visit. There is no self loop, and node 0
+    (unknown merchants) has no edge.
 
     An edge stays if it is among the strongest ``neighbours`` of one of its two ends; of
     equal edges, the one to the lower node (each term is rounded to 2^-40, so that equal
