@@ -61,6 +61,11 @@ def page(browser: Browser) -> Iterator[Page]:
     assert complaints == []
 
 
+# Colours that are still on their way to a theme are not its colours.
+SETTLED = """Promise.all(document.getAnimations()
+    .filter(a => a instanceof CSSTransition).map(a => a.finished))"""
+
+
 def visit(page: Page, name: str) -> None:
     """Open a page of the book and wait until its formulas are set."""
     page.goto(f"{ROOT.as_uri()}/{name}")
@@ -84,6 +89,7 @@ def test_page_is_accessible(page: Page, name: str, theme: str) -> None:
     page.emulate_media(color_scheme=theme)
     visit(page, name)
     assert page.locator("html").get_attribute("data-theme") == theme
+    page.evaluate(SETTLED)
     rules = {"runOnly": AXE[theme], "resultTypes": ["violations"], "preload": False}
     found = Axe().run(page, options=rules).response["violations"]
     faults = {
@@ -103,9 +109,10 @@ def test_search_finds_a_word(page: Page) -> None:
 
 def test_copy_button_copies_the_code(page: Page) -> None:
     visit(page, next(name for name in PAGES if soup(name).select("div.cell_input")))
-    code = page.locator("div.cell_input pre").first
+    cell = page.locator("div.cell_input div.highlight:visible").first
+    code = cell.locator("pre")
     code.hover()
-    page.locator("button.copybtn").first.click()
+    cell.locator("button.copybtn").click()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.strip() == code.inner_text().strip()
 
