@@ -15,8 +15,8 @@ from hmmlearn.hmm import GaussianHMM as Hmmlearn
 
 from benchmarks.clock import Clock
 from ple_study.batch import Events
-from ple_study.data.baum_welch import Parameters
-from ple_study.data.hmm import GaussianHMM
+from ple_study.data.hmm.baum_welch import Parameters
+from ple_study.data.hmm.model import GaussianHMM
 
 STEPS, CHANNELS, STATES = 180, 3, 10
 

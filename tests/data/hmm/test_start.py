@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from ple_study.batch import Events
-from ple_study.data.states import kmeans_start
+from ple_study.data.hmm.start import kmeans_start
 
 
 def test_kmeans_starts_from_the_clusters_moments() -> None:

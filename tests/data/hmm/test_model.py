@@ -9,10 +9,16 @@ from hmmlearn import hmm as hmmlearn
 from torch.testing import assert_close
 
 from ple_study.batch import Events
-from ple_study.data.baum_welch import Parameters, expect, log_density, maximise, total
-from ple_study.data.hmm import FittedHMM, GaussianHMM
-from ple_study.data.sequences import Steps, in_parts
-from tests.data.chains import SIZES, by_all_paths, chain, series
+from ple_study.data.hmm.baum_welch import (
+    Parameters,
+    expect,
+    log_density,
+    maximise,
+    total,
+)
+from ple_study.data.hmm.model import FittedHMM, GaussianHMM
+from ple_study.data.hmm.series import Steps, in_parts
+from tests.data.hmm.chains import SIZES, by_all_paths, chain, series
 
 STATES, CHANNELS = 4, 3
 MANY = (9, 1, 30, 17, 24, 2, 30)
@@ -225,7 +231,7 @@ def test_a_customer_alone_reads_as_among_others(
 ) -> None:
     events, model = gapped(), fitted(chain(3, 2))
     whole = model.smoothed(events)
-    monkeypatch.setattr("ple_study.data.hmm.CUSTOMERS_AT_ONCE", 1)
+    monkeypatch.setattr("ple_study.data.hmm.model.CUSTOMERS_AT_ONCE", 1)
     assert_close(model.smoothed(events), whole, rtol=0, atol=1e-14)
 
 

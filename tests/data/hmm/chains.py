@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ple_study.batch import Events
-from ple_study.data.baum_welch import Parameters
+from ple_study.data.hmm.baum_welch import Parameters
 
 SIZES = (5, 1, 7, 4)  # lengths of the customers' series
 

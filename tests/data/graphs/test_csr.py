@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy import sparse
 
-from ple_study.data.csr import matrix, normalised, square, tensor
-from ple_study.data.graphs import bipartite
-from tests.purchases import CUSTOMERS, KEYS, random_events, seen
+from ple_study.data.graphs.csr import matrix, normalised, square, tensor
+from ple_study.data.graphs.visits import bipartite
+from tests.data.graphs.purchases import CUSTOMERS, KEYS, random_events, seen
 
 NODES = CUSTOMERS + len(KEYS) + 1
 

@@ -6,9 +6,9 @@ import torch
 from torch.testing import assert_close
 
 from ple_study.batch import Events
-from ple_study.data.hmm import FittedHMM
-from ple_study.data.regimes import DYNAMICS, PROFILE, dynamics, profiles, summary
-from tests.data.chains import SIZES, chain, series
+from ple_study.data.hmm.model import FittedHMM
+from ple_study.data.hmm.regimes import DYNAMICS, PROFILE, dynamics, profiles, summary
+from tests.data.hmm.chains import SIZES, chain, series
 
 STATES = 4
 PATHS = {

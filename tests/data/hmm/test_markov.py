@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ple_study.data.markov import (
+from ple_study.data.hmm.markov import (
     Forward,
     forward,
     move,
@@ -12,7 +12,7 @@ from ple_study.data.markov import (
     transition_counts,
     viterbi,
 )
-from tests.data.chains import by_all_paths, chain
+from tests.data.hmm.chains import by_all_paths, chain
 
 TIME = 6
 BEGINNINGS = (0, 2, 5, 3)  # the first observed step of each customer

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ple_study.data.graphs import Merchants, Visits, visits
+from ple_study.data.graphs.visits import Merchants, Visits, visits
 
 CUSTOMERS, DAYS, EVENTS = 11, 41, 173  # customer 10 never buys
 SHOPS = tuple("bakery cinema florist garage kiosk museum tavern".split())

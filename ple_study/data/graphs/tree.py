@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from scipy import sparse
 from torch import Tensor
 
-from ple_study.data.csr import tensor
+from ple_study.data.graphs.csr import tensor
 
 Path = tuple[str, ...]
 

@@ -5,7 +5,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from ple_study.batch import Events
-from ple_study.data.baum_welch import Parameters
+from ple_study.data.hmm.baum_welch import Parameters
 
 ROWS_FOR_KMEANS = 50_000  # more rows move the centres by less than EM does
 

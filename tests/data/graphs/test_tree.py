@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ple_study.data.tree import Tree, from_columns, from_links
+from ple_study.data.graphs.tree import Tree, from_columns, from_links
 
 LEVELS = ["department", "category", "kind"]
 

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int64
 from scipy import sparse
 from torch import Tensor
 
-from ple_study.data.csr import tensor
-from ple_study.data.graphs import Visits
+from ple_study.data.graphs.csr import tensor
+from ple_study.data.graphs.visits import Visits
 
 PRODUCTS = 2**22  # multiplications of one block of rows, at the least
 GRID = 2.0**40  # weights are whole parts of it: sums up to 2^13 have no rounding error

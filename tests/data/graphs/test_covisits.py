@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from ple_study.data import covisits as module
-from ple_study.data.covisits import covisits
-from ple_study.data.graphs import Merchants, Visits, visits
-from tests.purchases import CUSTOMERS, CUTOFF, KEYS, random_events, seen
+from ple_study.data.graphs import covisits as module
+from ple_study.data.graphs.covisits import covisits
+from ple_study.data.graphs.visits import Merchants, Visits, visits
+from tests.data.graphs.purchases import CUSTOMERS, CUTOFF, KEYS, random_events, seen
 
 WINDOW, DECAY, SCALE = 5, 3.0, 0.7
 

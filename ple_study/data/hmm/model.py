@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ple_study.batch import Events
-from ple_study.data.baum_welch import Parameters, climb, log_density
-from ple_study.data.markov import Forward, forward, smooth, viterbi
-from ple_study.data.sequences import Steps, check_events, check_training, in_parts
-from ple_study.data.states import (
+from ple_study.data.hmm.baum_welch import Parameters, climb, log_density
+from ple_study.data.hmm.markov import Forward, forward, smooth, viterbi
+from ple_study.data.hmm.series import Steps, check_events, check_training, in_parts
+from ple_study.data.hmm.start import (
     check_order,
     check_parameters,
     kmeans_start,

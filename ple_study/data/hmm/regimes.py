@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ple_study.batch import Events
-from ple_study.data.hmm import FittedHMM
-from ple_study.data.sequences import present
+from ple_study.data.hmm.model import FittedHMM
+from ple_study.data.hmm.series import present
 
 DYNAMICS = (
     "velocity",

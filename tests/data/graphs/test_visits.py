@@ -9,11 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from ple_study.data.covisits import covisits
-from ple_study.data.csr import normalised, square
-from ple_study.data.graphs import Merchants, bipartite, known_merchants, visits
+from ple_study.data.graphs.covisits import covisits
+from ple_study.data.graphs.csr import normalised, square
+from ple_study.data.graphs.visits import Merchants, bipartite, known_merchants, visits
 from ple_study.data.journey.tables import read
-from tests.purchases import CUSTOMERS, CUTOFF, EVENTS, KEYS, random_events, seen
+from tests.data.graphs.purchases import (
+    CUSTOMERS,
+    CUTOFF,
+    EVENTS,
+    KEYS,
+    random_events,
+    seen,
+)
 
 MOST_SECONDS = 20  # on one core, for 1.47 million purchases
 

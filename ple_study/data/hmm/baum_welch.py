@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ple_study.data.markov import forward, smooth, transition_counts
-from ple_study.data.sequences import Steps
+from ple_study.data.hmm.markov import forward, smooth, transition_counts
+from ple_study.data.hmm.series import Steps
 
 # A state that holds less than this of one step has nothing to be estimated from.
 LEAST_WEIGHT = 1e-10
