@@ -5,6 +5,7 @@ path of states; by 10 states, 16 numbers. Rows of customers without a series are
 """
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -23,24 +24,38 @@ DYNAMICS = (
     "trajectory_length",
 )
 PROFILE = ("duration", "stability", "entropy", "dominant_state", "change_rate")
+LONGEST = 1000.0  # steps: the dwell time of a state that is never left
+Layout = Literal["dynamics", "profile", "dwell"]
 
 
 def summary(
-    fitted: FittedHMM, events: Events, profile: bool = False
+    fitted: FittedHMM, events: Events, layout: Layout = "dynamics"
 ) -> Float[Tensor, "batch state"]:
-    """Filtered probabilities of the last step, then ``DYNAMICS``.
+    """One row a customer: the filtered probabilities of the last step, and more.
 
-    With ``profile``, ``PROFILE`` stands between them: 5 states give the layout
-    5 + 5 + 6. ``events`` must end at the cut-off; the Viterbi path sees all of them.
+    ========== =========================================== =======================
+    layout     columns                                     width
+    ========== =========================================== =======================
+    dynamics   probabilities, ``DYNAMICS``                 10 states: 10 + 6 = 16
+    profile    probabilities, ``PROFILE``, ``DYNAMICS``    5 states: 5 + 5 + 6
+    dwell      state, probabilities, dwell time, entropy   5 or 6 states: 8 or 9
+    ========== =========================================== =======================
+
+    ``events`` must end at the cut-off; the Viterbi path sees all of them. Raises
+    ValueError where no customer has an observed step.
     """
     known = present(events)
     if not known.any():
         raise ValueError("At least one customer needs an observed step. Found none.")
     some = events.rows(known.nonzero()[:, 0])
     last, path = fitted.filtered(some)[:, -1], fitted.viterbi(some)
-    parts = [last, dynamics(path)]
-    if profile:
-        parts.insert(1, profiles(last, path, fitted.parameters.transition))
+    moves = fitted.parameters.transition
+    if layout == "dwell":
+        parts = [path[:, -1:], last, dwell(moves)[path[:, -1]]]
+    elif layout == "profile":
+        parts = [last, profiles(last, path, moves), dynamics(path)]
+    else:
+        parts = [last, dynamics(path)]
     found = torch.cat(parts, 1).to(events.values.dtype)
     return found.new_zeros(len(known), found.shape[1]).index_put((known,), found)
 
@@ -141,3 +156,10 @@ def profiles(
         changed.sum(1) / (size - 1).clamp(min=1),
     ]
     return torch.stack([column.double() for column in columns], 1)
+
+
+def dwell(transition: Float[Tensor, "state state"]) -> Float[Tensor, "state 2"]:
+    """Expected steps in each state, ``LONGEST`` at most, and entropy of its moves."""
+    # 1 / (1 - a_ii), the mean of a geometric time; -sum_j a_ij log a_ij, in nats
+    leaves = (1 - transition.diagonal()).clamp(min=1 / LONGEST)
+    return torch.stack([1 / leaves, torch.special.entr(transition).sum(1)], 1)

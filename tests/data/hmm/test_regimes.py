@@ -7,7 +7,16 @@ from torch.testing import assert_close
 
 from ple_study.batch import Events
 from ple_study.data.hmm.model import FittedHMM
-from ple_study.data.hmm.regimes import DYNAMICS, PROFILE, dynamics, profiles, summary
+from ple_study.data.hmm.regimes import (
+    DYNAMICS,
+    LONGEST,
+    PROFILE,
+    Layout,
+    dwell,
+    dynamics,
+    profiles,
+    summary,
+)
 from tests.data.hmm.chains import SIZES, chain, series
 
 STATES = 4
@@ -83,17 +92,52 @@ def test_profiles_by_hand() -> None:
     assert_close(found, torch.tensor(wanted).double(), rtol=0, atol=1e-7)
 
 
-def test_summary_is_ten_and_six_or_five_five_six() -> None:
-    for num_states, profile, width in ((10, False, 16), (5, True, 16), (1, True, 12)):
-        model = FittedHMM(chain(num_states, 2), (), True)
-        found = summary(model, series(SIZES, 2), profile)
-        assert found.shape == (len(SIZES), width)
-        assert found.isfinite().all()
+def test_dwell_by_hand_and_by_chance() -> None:
+    moves = torch.tensor([[0.75, 0.25, 0.0], [0.1, 0.5, 0.4], [0.0, 0.0, 1.0]]).double()
+    spread = [
+        0.75 * np.log(4 / 3) + 0.25 * np.log(4),
+        0.1 * np.log(10) + 0.5 * np.log(2) + 0.4 * np.log(2.5),
+        0.0,
+    ]
+    wanted = torch.tensor([[4.0, 2.0, LONGEST], spread]).double().T
+    assert_close(dwell(moves), wanted)
+    # The stays in the first state, drawn: their mean is the dwell time.
+    stays = np.random.default_rng(0).geometric(0.25, 200_000)
+    assert abs(stays.mean() - float(dwell(moves)[0, 0])) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("num_states", "layout", "width"),
+    [
+        (10, "dynamics", 16),
+        (5, "profile", 16),
+        (1, "profile", 12),
+        (5, "dwell", 8),
+        (6, "dwell", 9),
+    ],
+)
+def test_summary_is_as_wide_as_its_layout(
+    num_states: int, layout: Layout, width: int
+) -> None:
+    model = FittedHMM(chain(num_states, 2), (), True)
+    found = summary(model, series(SIZES, 2), layout)
+    assert found.shape == (len(SIZES), width)
+    assert found.isfinite().all()
+
+
+def test_dwell_layout_reads_the_state_that_the_path_ends_in() -> None:
+    events, model = series(SIZES, 2), FittedHMM(chain(STATES, 2), (), True)
+    found = summary(model, events, "dwell")
+    state = model.viterbi(events)[:, -1]
+    assert len(state.unique()) > 1
+    assert_close(found[:, 0], state.double())
+    assert_close(found[:, 1:-2], model.filtered(events)[:, -1])
+    assert_close(found[:, -2:], dwell(model.parameters.transition)[state])
 
 
 def test_summary_reads_the_last_filtered_step_and_the_path() -> None:
     events, model = series(SIZES, 2), FittedHMM(chain(STATES, 2), (), True)
-    found = summary(model, events, profile=True)
+    found = summary(model, events, "profile")
     assert_close(found[:, :STATES], model.filtered(events)[:, -1])
     assert_close(found[:, -6:], dynamics(model.viterbi(events)))
     assert torch.equal(summary(model, events)[:, -6:], found[:, -6:])
