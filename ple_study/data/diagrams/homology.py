@@ -18,6 +18,8 @@ from scipy.spatial.distance import pdist, squareform
 from ple_study.data.diagrams.clouds import Points
 
 FIELD = 2  # homology with coefficients in Z/2
+# A bar shorter than this share of its death has no length: float32 may not show it.
+ZERO = float(np.finfo(np.float32).eps)
 Bars = list[Points]
 Complex = Callable[[Points, Sequence[int]], Bars]
 
@@ -59,8 +61,7 @@ def diagram(
 
     Equal lives are in order of homology and birth, so that the order of the points does
     not show. What never dies is left out, or with ``cap`` dies at the largest pairwise
-    distance. A bar whose ends are one number in float32 has no length and is left out;
-    so fewer than two points have none.
+    distance. A bar of no length is left out; so fewer than two points have none.
     """
     if len(points) < 2:
         return np.zeros((0, 3))
@@ -69,6 +70,5 @@ def diagram(
     if cap:
         rows[np.isinf(rows[:, 1]), 1] = pdist(points).max()
     birth, death = rows[:, :2].T
-    lives = np.isfinite(death) & (death.astype(np.float32) > birth.astype(np.float32))
-    rows = rows[lives]
+    rows = rows[np.isfinite(death) & (death - birth > ZERO * death)]
     return rows[np.lexsort((rows[:, 0], rows[:, 2], rows[:, 0] - rows[:, 1]))]

@@ -49,7 +49,7 @@ class Persistence:
     essential: the part that never dies is left out (``drop``), or dies at the largest
     pairwise distance (``cap``).
 
-    A point of zero persistence is dropped, one that float32 cannot tell from it too.
+    A point of zero persistence is dropped, and one that float32 may not tell from it.
     So a customer with no event, with one, or with the same one again has an empty
     mask, whatever ``essential`` says. Raises ValueError for settings out of range.
     """

@@ -52,12 +52,15 @@ def tree_edges(points: Array) -> Array:
 
 
 def finite(rows: Array) -> Array:
-    """In the order of a set; what never dies, or in float32 at once, is left out."""
-    birth, death = rows[:, :2].T.astype(np.float32)
-    rows = rows[np.isfinite(death) & (death > birth)]
+    """In the order of a set; without what never dies, or dies at once in float32."""
+    birth, death = rows[:, :2].T
+    return in_order(rows[np.isfinite(death) & (death - birth > 2**-23 * death)])
+
+
+def in_order(rows: Array) -> Array:
     return rows[np.lexsort(rows.T)]
 
 
 def found(diagrams: Diagrams, customer: int) -> Array:
     """One customer's points in the order of a set."""
-    return finite(diagrams.points[customer][diagrams.mask[customer]].double().numpy())
+    return in_order(diagrams.points[customer][diagrams.mask[customer]].double().numpy())
