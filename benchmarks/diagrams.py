@@ -125,11 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--points", type=int, nargs="+", default=[90, 365])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     clock = Clock(rounds=asked.rounds, threads=asked.threads)
     print(f"{asked.threads} threads, {clock.measure}")
-    for points, customers in ((90, 40), (365, 2)):
+    for points in asked.points:
+        customers = 40 if points < 200 else 2
         loops: dict[str, Loop] = {"plain": plain, "collapsed": collapsed}
         race("events, 6-D", events(customers, points), loops, clock)
         for coordinates in (2, 3):

@@ -40,18 +40,17 @@ class Persistence:
     """Settings of the diagrams of event clouds, in homology with coefficients in Z/2.
 
     dimensions: which homology: 0 counts parts, 1 loops, 2 voids.
-    size: points kept a customer, the longest-lived first, of all dimensions together.
+    size: points kept a customer, the longest-lived first, of all dimensions together;
+    parts mostly outlive loops, so that a small size may leave no loop.
     events: a customer's events at most; of more, ``stratified`` draws by ``seed``.
-    complex: ``rips`` needs distances only; ``alpha`` a Delaunay triangulation, whose
-    size grows with the number of coordinates. ``auto`` takes alpha in two or three
-    coordinates, where it is the cheaper for a year of events, and Rips in any other
-    number, or where alpha has no such homology.
-    essential: the part that never dies is left out (``drop``), or dies at the largest
-    pairwise distance (``cap``).
+    complex: ``rips`` needs distances only, ``alpha`` a Delaunay triangulation. ``auto``
+    takes alpha in two or three coordinates, where it is the cheaper for a year of
+    events, and Rips in any other number, or where alpha has no such homology.
+    essential: ``drop`` leaves out the part that never dies, ``cap`` lets it die at the
+    largest pairwise distance.
 
-    A point of zero persistence is dropped, and one that float32 may not tell from it.
-    So a customer with no event, with one, or with the same one again has an empty
-    mask, whatever ``essential`` says. Raises ValueError for settings out of range.
+    A point of no persistence that float32 could show is dropped, so that no event, one
+    event, or one again and again has an empty mask. Raises ValueError for bad settings.
     """
 
     dimensions: tuple[int, ...] = (0, 1)
@@ -66,31 +65,31 @@ class Persistence:
         _check_dimensions(self.dimensions)
         _one_of("Complex", self.complex, get_args(ComplexName))
         _one_of("Essential", self.essential, get_args(Essential))
-        for name, least in (("size", 1), ("events", 1), ("seed", 0)):
-            _at_least(name, getattr(self, name), least)
+        _at_least("size", self.size, 1)
+        _at_least("events", self.events, 1)
+        _at_least("seed", self.seed, 0)
 
     def diagrams(self, clouds: Clouds, workers: int = 1) -> Diagrams:
         """One diagram a customer, float32; the same for any number of ``workers``.
 
-        Workers are threads: gudhi lets go of the interpreter while it works. Raises
-        ValueError for alpha where the clouds have too few coordinates.
+        Workers are threads, as gudhi lets go of the interpreter. Raises ValueError for
+        alpha where the clouds have too few coordinates.
         """
         _at_least("workers", workers, 1)
         by = chosen(self.complex, self.dimensions, clouds.points.shape[1])
         points = torch.zeros(len(clouds), self.size, 3)
         mask = torch.zeros(len(clouds), self.size, dtype=torch.bool)
+        cap = self.essential == "cap"
 
         def fill(customer: int) -> None:
             cloud = clouds.of(customer)
             kept = cloud[stratified(len(cloud), self.events, self.seed)]
-            rows = diagram(kept, self.dimensions, by, self.essential == "cap")
-            rows = rows[: self.size]
+            rows = diagram(kept, self.dimensions, by, cap)[: self.size]
             points[customer, : len(rows)] = torch.from_numpy(rows)
             mask[customer, : len(rows)] = True
 
         with ThreadPoolExecutor(workers) as pool:
-            for _ in pool.map(fill, range(len(clouds))):
-                pass
+            list(pool.map(fill, range(len(clouds))))
         return Diagrams(points, mask)
 
 

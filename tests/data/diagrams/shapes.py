@@ -52,12 +52,13 @@ def tree_edges(points: Array) -> Array:
 
 
 def finite(rows: Array) -> Array:
-    """In the order of a set; without what never dies, or dies at once in float32."""
+    """In the order of a set, as float32; without what never dies, or dies at once."""
     birth, death = rows[:, :2].T
     return in_order(rows[np.isfinite(death) & (death - birth > 2**-23 * death)])
 
 
 def in_order(rows: Array) -> Array:
+    rows = rows.astype(np.float32).astype(np.float64)
     return rows[np.lexsort(rows.T)]
 
 
