@@ -6,7 +6,7 @@ cluster, task, expert, slot (an expert as one task's gate sees it), dim (a width
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,6 +29,20 @@ def tree_map(function: Callable[[Tensor], Tensor], value: T) -> T:
         parts = {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
         return type(value)(**{k: tree_map(function, v) for k, v in parts.items()})
     return value
+
+
+def concat(values: Sequence[T]) -> T:
+    """Put the customers of several batches of one schema one after the other."""
+    first = values[0]
+    if isinstance(first, Tensor):
+        return torch.cat(values)  # type: ignore[return-value,arg-type]
+    if isinstance(first, Mapping):
+        return {k: concat([v[k] for v in values]) for k in first}  # type: ignore
+    if isinstance(first, Movable):
+        names = [f.name for f in fields(first)]  # type: ignore[arg-type]
+        parts = {name: concat([getattr(v, name) for v in values]) for name in names}
+        return type(first)(**parts)
+    return first
 
 
 class Movable:

@@ -1,0 +1,108 @@
+"""Events of customers in order of time: what every lens begins with."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int64
+
+from ple_study.data.graphs.visits import Visits
+
+COLUMNS = ("customer", "day", "hour", "amount", "place")
+
+
+@dataclass(frozen=True)
+class Log:
+    """Events sorted by customer, day and hour, all of them before the cut-off day.
+
+    customer: 0 to ``num_customers - 1``. day: a whole number. hour: of the day, 0 to
+    24. amount: zero or more, of money or of time. place: where the event happened, 1 to
+    ``num_places``, or 0 where that is unknown.
+
+    A customer may have one event or none. Raises ValueError for an event on the cut-off
+    day or later, events out of order, an event that is there twice, an amount that is
+    negative or not finite, and a customer, hour or place out of range.
+    """
+
+    customer: Int64[np.ndarray, " event"]
+    day: Int64[np.ndarray, " event"]
+    hour: Float64[np.ndarray, " event"]
+    amount: Float64[np.ndarray, " event"]
+    place: Int64[np.ndarray, " event"]
+    num_customers: int
+    num_places: int
+    cutoff: int
+
+    def __post_init__(self) -> None:
+        last = self.num_customers - 1
+        inside = (self.customer >= 0) & (self.customer <= last)
+        known = (self.place >= 0) & (self.place <= self.num_places)
+        daily = (self.hour >= 0) & (self.hour <= 24)
+        good = np.isfinite(self.amount) & (self.amount >= 0)
+        before = f"Events must lie before the cut-off, day {self.cutoff}."
+        _check(self.day < self.cutoff, self.day, before)
+        _check(good, self.amount, "Amounts must be finite and zero or more.")
+        _check(inside, self.customer, f"Customers must lie in 0..{last}.")
+        _check(known, self.place, f"Places must lie in 0..{self.num_places}.")
+        _check(daily, self.hour, "Hours must lie in 0..24.")
+        self._check_order()
+
+    def _check_order(self) -> None:
+        step = [np.diff(part) for part in (self.customer, self.day, self.hour)]
+        later = (step[0] > 0) | ((step[0] == 0) & (step[1] > 0))
+        later |= (step[0] == 0) & (step[1] == 0) & (step[2] >= 0)
+        rows = np.arange(1, len(self))
+        _check(later, rows, "Events must be sorted by customer, day and hour.")
+        order = np.lexsort(self._columns())
+        same = np.ones(max(len(self) - 1, 0), dtype=bool)
+        for part in self._columns():
+            same &= np.diff(part[order]) == 0
+        _check(~same, order[1:], "An event must be there once.")
+
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return (self.amount, self.place, self.hour, self.day, self.customer)
+
+    def __len__(self) -> int:
+        return len(self.customer)
+
+    @property
+    def start(self) -> Int64[np.ndarray, " border"]:
+        """Customer i has the events ``start[i]`` up to ``start[i + 1]``."""
+        return np.searchsorted(self.customer, np.arange(self.num_customers + 1))
+
+    @property
+    def visits(self) -> Visits:
+        """The events as the graphs take them."""
+        return Visits(
+            self.customer,
+            self.place,
+            self.day,
+            self.amount,
+            self.num_customers,
+            self.num_places + 1,
+        )
+
+    def since(self, day: int) -> "Log":
+        """The events from this day on."""
+        kept = self.day >= day
+        return replace(self, **{k: getattr(self, k)[kept] for k in COLUMNS})
+
+    def rows(self, index: Int64[np.ndarray, " row"]) -> "Log":
+        """The events of the customers at ``index``, which must rise."""
+        _check(np.diff(index, prepend=-1) > 0, index, "Customers must rise.")
+        place = np.full(self.num_customers, -1)
+        place[index] = np.arange(len(index))
+        kept = place[self.customer] >= 0
+        parts = {k: getattr(self, k)[kept] for k in COLUMNS}
+        parts["customer"] = place[parts["customer"]]
+        return replace(self, num_customers=len(index), **parts)
+
+    def frame(self) -> pd.DataFrame:
+        """The events as a table, a column each."""
+        return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
+
+def _check(good: np.ndarray, values: np.ndarray, wanted: str) -> None:
+    if not good.all():
+        row = int(good.argmin())
+        raise ValueError(f"{wanted} Found {values[row]} in row {row}.")

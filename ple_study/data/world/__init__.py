@@ -1,0 +1,5 @@
+"""A synthetic bank whose truth is planted: customers, their events and their labels."""
+
+from ple_study.data.world.bank import Bank, Truth
+
+__all__ = ["Bank", "Truth"]

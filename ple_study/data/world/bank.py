@@ -1,0 +1,162 @@
+"""A bank of any size, made in blocks of customers that do not know of each other."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from ple_study.batch import Rows, concat
+from ple_study.data.loader import Study
+from ple_study.data.world import inputs
+from ple_study.data.world.customers import Customers, customers
+from ple_study.data.world.events import cards, deposits, sessions
+from ple_study.data.world.inputs import Block, Fitted, Logs
+from ple_study.data.world.labels import labels, scores
+from ple_study.data.world.plan import Plan, plan
+from ple_study.data.world.signal import Signal, signal
+from ple_study.data.world.sizes import SIZES, Name, Size
+from ple_study.data.world.tasks import TRANSFERS
+from ple_study.schema import Schema
+
+BLOCK = 2000  # customers whose randomness comes from one seed
+TRAIN, VAL, CYCLE = 3, 4, 5  # of five customers three train, one chooses, one tests
+
+
+@dataclass(frozen=True)
+class Truth:
+    """All that was planted: the signal, the bank and the customers' hidden factors."""
+
+    signal: Signal
+    plan: Plan
+    customers: Customers
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A synthetic bank whose truth is known; one seed, one bank.
+
+    num_customers: customer i is the same in a bank of any number.
+    size: ``study`` has the thread's widths, ``small`` about a tenth of them.
+    noise: the share of each task's score that nothing tells, from 0 to below 1.
+    correlation: of the signals of two tasks that read one lens differently, -1 to 1.
+    lenses: by task, the three lenses of its signal where they are to be others than in
+    ``tasks``, the strongest first. The customers and their events stay the same.
+
+    Raises ValueError for a setting out of range and for unknown tasks and lenses.
+    """
+
+    num_customers: int
+    seed: int = 0
+    size: Name = "study"
+    noise: float = 0.2
+    correlation: float = 0.5
+    lenses: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_customers < CYCLE:
+            raise ValueError(
+                f"A bank needs {CYCLE} customers or more. Found {self.num_customers}."
+            )
+        if self.size not in SIZES:
+            raise ValueError(f"A size is one of {list(SIZES)}. Found {self.size!r}.")
+        _ = self.signal
+
+    @cached_property
+    def widths(self) -> Size:
+        """How wide each input is."""
+        return SIZES[self.size]
+
+    @cached_property
+    def signal(self) -> Signal:
+        """What the tasks' scores are made of."""
+        return signal(self.widths, self.noise, self.correlation, self.lenses)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What is the same for all customers."""
+        return plan(self.widths, self.signal.tasks, np.random.default_rng(self.seed))
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Columns, inputs, and the sixteen active tasks."""
+        specs = tuple(task.spec for task in self.signal.tasks if task.active)
+        return replace(inputs.schema(self.widths, specs), transfers=TRANSFERS)
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """What the training customers of the first block teach."""
+        train = self.block(0)
+        rows = np.flatnonzero(np.arange(len(train.columns)) % CYCLE < TRAIN)
+        return inputs.fit(self.plan, self.widths, train.rows(rows), self.seed)
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return -(-self.num_customers // BLOCK)
+
+    def block(self, number: int) -> Block:
+        """The customers ``BLOCK * number`` on: truth, columns, raw events, labels.
+
+        Raises ValueError for a block that the bank does not have.
+        """
+        if not 0 <= number < len(self):
+            raise ValueError(f"Blocks are 0..{len(self) - 1}. Found {number}.")
+        rngs = [np.random.default_rng((self.seed, number, k)) for k in range(6)]
+        who, columns = customers(self.plan, self.widths, BLOCK, rngs[0])
+        logs = Logs(
+            cards(self.plan, self.widths, who, rngs[1]),
+            sessions(self.widths, who, rngs[2]),
+            deposits(who, rngs[3]),
+        )
+        score = scores(self.plan, self.signal, who, rngs[4])
+        drawn = labels(self.plan, self.signal, score, rngs[5])
+        size = min(BLOCK, self.num_customers - number * BLOCK)
+        return Block(who, columns, logs, drawn).rows(np.arange(size))
+
+    def rows(self, number: int) -> Rows:
+        """The customers of a block as a model meets them, and their labels."""
+        block = self.block(number)
+        batch = inputs.batch(self.plan, self.widths, block, self.fitted)
+        code = torch.arange(len(batch)) + number * BLOCK
+        known = {name: block.labels[name] for name in self.schema.task_names}
+        labels = {k: torch.from_numpy(v).float() for k, v in known.items()}
+        return Rows(replace(batch, customer=code), labels)
+
+    def blocks(self, workers: int = 1) -> Iterator[Rows]:
+        """All blocks in order, made by so many processes; none waits in memory."""
+        _ = self.fitted
+        made = Parallel(workers, return_as="generator", pre_dispatch=workers)(
+            delayed(self.rows)(number) for number in range(len(self))
+        )
+        yield from made
+
+    def study(self, workers: int = 1) -> Study:
+        """The whole bank in memory, split by customers: 60, 20 and 20 in a hundred."""
+        rows = concat(list(self.blocks(workers)))
+        return Study(self.schema, rows, split(self.num_customers))
+
+    def truth(self) -> Truth:
+        """All that was planted."""
+        made = [self.block(number).who for number in range(len(self))]
+        regimes = {
+            mode: np.concatenate([who.regimes[mode] for who in made])
+            for mode in made[0].regimes
+        }
+        factors = np.concatenate([who.factors for who in made])
+        cluster = np.concatenate([who.cluster for who in made])
+        everyone = Customers(factors, cluster, regimes)
+        return Truth(self.signal, self.plan, everyone)
+
+
+def split(num_customers: int) -> dict[str, Int[Tensor, " row"]]:
+    """Of five customers in a row three train, one chooses, one tests."""
+    place = torch.arange(num_customers) % CYCLE
+    limits = {"train": (0, TRAIN), "val": (TRAIN, VAL), "test": (VAL, CYCLE)}
+    return {
+        name: torch.where((place >= low) & (place < high))[0]
+        for name, (low, high) in limits.items()
+    }
