@@ -51,13 +51,21 @@ class Log:
         step = [np.diff(part) for part in (self.customer, self.day, self.hour)]
         later = (step[0] > 0) | ((step[0] == 0) & (step[1] > 0))
         later |= (step[0] == 0) & (step[1] == 0) & (step[2] >= 0)
-        rows = np.arange(1, len(self))
-        _check(later, rows, "Events must be sorted by customer, day and hour.")
+        if not later.all():
+            raise ValueError(
+                "Events must be sorted by customer, day and hour. "
+                f"Found row {later.argmin() + 1} too late."
+            )
         order = np.lexsort(self._columns())
-        same = np.ones(max(len(self) - 1, 0), dtype=bool)
+        again = np.ones(max(len(self) - 1, 0), dtype=bool)
         for part in self._columns():
-            same &= np.diff(part[order]) == 0
-        _check(~same, order[1:], "An event must be there once.")
+            again &= np.diff(part[order]) == 0
+        if again.any():
+            row = int(again.argmax())
+            raise ValueError(
+                "An event must be there once. "
+                f"Found rows {order[row]} and {order[row + 1]} equal."
+            )
 
     def _columns(self) -> tuple[np.ndarray, ...]:
         return (self.amount, self.place, self.hour, self.day, self.customer)

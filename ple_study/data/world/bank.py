@@ -13,9 +13,10 @@ from torch import Tensor
 from ple_study.batch import Rows, concat
 from ple_study.data.loader import Study
 from ple_study.data.world import inputs
-from ple_study.data.world.customers import Customers, customers
+from ple_study.data.world.blocks import Block, Logs, join
+from ple_study.data.world.customers import Customers, customers, join_customers
 from ple_study.data.world.events import cards, deposits, sessions
-from ple_study.data.world.inputs import Block, Fitted, Logs
+from ple_study.data.world.inputs import Fitted
 from ple_study.data.world.labels import labels, scores
 from ple_study.data.world.plan import Plan, plan
 from ple_study.data.world.signal import Signal, signal
@@ -23,7 +24,8 @@ from ple_study.data.world.sizes import SIZES, Name, Size
 from ple_study.data.world.tasks import TRANSFERS
 from ple_study.schema import Schema
 
-BLOCK = 2000  # customers whose randomness comes from one seed
+BLOCK = 500  # customers whose randomness comes from one seed
+FIT = 4  # blocks whose training customers teach scales, hidden states and clusters
 TRAIN, VAL, CYCLE = 3, 4, 5  # of five customers three train, one chooses, one tests
 
 
@@ -89,10 +91,13 @@ class Bank:
 
     @cached_property
     def fitted(self) -> Fitted:
-        """What the training customers of the first block teach."""
-        train = self.block(0)
-        rows = np.flatnonzero(np.arange(len(train.columns)) % CYCLE < TRAIN)
-        return inputs.fit(self.plan, self.widths, train.rows(rows), self.seed)
+        """What the training customers of the first blocks teach."""
+        return inputs.fit(self.plan, self.widths, self.training(), self.seed)
+
+    def training(self) -> Block:
+        """The training customers among those of the first blocks."""
+        some = join([self.block(n) for n in range(min(FIT, len(self)))])
+        return some.rows(split(len(some.columns))["train"].numpy())
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -142,14 +147,7 @@ class Bank:
     def truth(self) -> Truth:
         """All that was planted."""
         made = [self.block(number).who for number in range(len(self))]
-        regimes = {
-            mode: np.concatenate([who.regimes[mode] for who in made])
-            for mode in made[0].regimes
-        }
-        factors = np.concatenate([who.factors for who in made])
-        cluster = np.concatenate([who.cluster for who in made])
-        everyone = Customers(factors, cluster, regimes)
-        return Truth(self.signal, self.plan, everyone)
+        return Truth(self.signal, self.plan, join_customers(made))
 
 
 def split(num_customers: int) -> dict[str, Int[Tensor, " row"]]:

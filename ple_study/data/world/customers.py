@@ -35,7 +35,7 @@ class Customers:
 
     factors: Float[np.ndarray, "customer lens 2"]
     cluster: Int[np.ndarray, " customer"]
-    regimes: Mapping[str, Int[np.ndarray, "customer step"]]
+    regimes: Mapping[str, Int[np.ndarray, "customer _"]]
 
     def __len__(self) -> int:
         return len(self.cluster)
@@ -48,6 +48,18 @@ class Customers:
     def lens(self, name: str) -> Float[np.ndarray, "customer 2"]:
         """The two factors of a lens."""
         return self.factors[:, LENSES.index(name)]
+
+
+def join_customers(parts: list[Customers]) -> Customers:
+    """All of them, one after the other."""
+    return Customers(
+        np.concatenate([part.factors for part in parts]),
+        np.concatenate([part.cluster for part in parts]),
+        {
+            mode: np.concatenate([part.regimes[mode] for part in parts])
+            for mode in parts[0].regimes
+        },
+    )
 
 
 def customers(

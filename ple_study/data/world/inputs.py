@@ -5,11 +5,10 @@ The code is the one that real purchases go through. Only the columns were drawn.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Int
 from torch import Tensor
 
 from ple_study.batch import Batch, Diagrams, Events
@@ -18,12 +17,10 @@ from ple_study.data.diagrams import Clouds, Persistence, Scale
 from ple_study.data.hmm.model import FittedHMM
 from ple_study.data.hmm.modes import fit_modes, mode_states
 from ple_study.data.hmm.observations import observations
-from ple_study.data.log import Log
 from ple_study.data.series import CHANNELS, daily_series
+from ple_study.data.world.blocks import Block, Logs
 from ple_study.data.world.customers import (
     STEPS,
-    Columns,
-    Customers,
     histogram_columns,
     places,
 )
@@ -36,33 +33,6 @@ LONG_EVENTS = (
     64  # of a year that the long diagram looks at: cost grows faster than they
 )
 SHORT, LONG = "short", "long"
-
-
-class Logs(NamedTuple):
-    """All that customers did before the cut-off."""
-
-    card: Log
-    session: Log
-    deposit: Log
-
-    def rows(self, index: Int64[np.ndarray, " row"]) -> "Logs":
-        """The events of the customers at ``index``, which must rise."""
-        return Logs(*(log.rows(index) for log in self))
-
-
-class Block(NamedTuple):
-    """Some customers: their truth, their columns, what they did and what came of it."""
-
-    who: Customers
-    columns: Columns
-    logs: Logs
-    labels: dict[str, Float[np.ndarray, " customer"]]
-
-    def rows(self, index: Int64[np.ndarray, " row"]) -> "Block":
-        """The customers at ``index``, which must rise."""
-        labels = {name: values[index] for name, values in self.labels.items()}
-        logs = self.logs.rows(index)
-        return Block(self.who.rows(index), self.columns[index], logs, labels)
 
 
 @dataclass(frozen=True)
@@ -101,14 +71,18 @@ def schema(size: Size, tasks: tuple[TaskSpec, ...]) -> Schema:
 
 def fit(plan: Plan, size: Size, train: Block, seed: int) -> Fitted:
     """Learn scales, hidden states and clusters from training customers."""
-    every = np.arange(len(train.who))
     spread = torch.from_numpy(train.columns[:, cluster_columns(size)])
-    found = clouds(train.logs).items()
     return Fitted(
-        scales={name: Scale.fit(cloud, every) for name, cloud in found},
+        scales=scales(train),
         modes=fit_modes(series(plan, train.logs), num_states=STATES, seed=seed),
         clusters=GaussianClusters(size.clusters, seed=seed).fit(spread),
     )
+
+
+def scales(train: Block) -> dict[str, Scale]:
+    """The units of the clouds, one for all customers."""
+    every = np.arange(len(train.who))
+    return {k: Scale.fit(cloud, every) for k, cloud in clouds(train.logs).items()}
 
 
 def batch(plan: Plan, size: Size, block: Block, fitted: Fitted) -> Batch:
@@ -117,15 +91,20 @@ def batch(plan: Plan, size: Size, block: Block, fitted: Fitted) -> Batch:
     return Batch(
         numeric=columns,
         categorical=torch.zeros(len(columns), 0, dtype=torch.int64),
-        events={
-            "txn": daily_series(logs.card, logs.deposit, steps=size.steps[0]),
-            "session": daily_series(logs.session, steps=size.steps[1]),
-        },
-        diagrams=diagrams(size, logs, fitted),
+        events=events(size, logs),
+        diagrams=diagrams(size, logs, fitted.scales),
         states=mode_states(fitted.modes, series(plan, logs)),
         clusters=fitted.clusters.posteriors(columns[:, cluster_columns(size)]),
         customer=torch.arange(len(columns)),
     )
+
+
+def events(size: Size, logs: Logs) -> dict[str, Events]:
+    """Payments and deposits of each day, side by side; sessions of each day."""
+    return {
+        "txn": daily_series(logs.card, logs.deposit, steps=size.steps[0]),
+        "session": daily_series(logs.session, steps=size.steps[1]),
+    }
 
 
 def clouds(logs: Logs) -> dict[str, Clouds]:
@@ -136,7 +115,9 @@ def clouds(logs: Logs) -> dict[str, Clouds]:
     return {SHORT: Clouds(short, session.start), LONG: Clouds(long, card.start)}
 
 
-def diagrams(size: Size, logs: Logs, fitted: Fitted) -> dict[str, Diagrams]:
+def diagrams(
+    size: Size, logs: Logs, scales: Mapping[str, Scale]
+) -> dict[str, Diagrams]:
     """Parts and loops of the sessions; parts, loops and voids of the payments."""
     settings = {
         SHORT: Persistence(size=size.points[0]),
@@ -144,7 +125,7 @@ def diagrams(size: Size, logs: Logs, fitted: Fitted) -> dict[str, Diagrams]:
             dimensions=(0, 1, 2), size=size.points[1], events=LONG_EVENTS
         ),
     }
-    scaled = {k: fitted.scales[k].standard(v) for k, v in clouds(logs).items()}
+    scaled = {k: scales[k].standard(v) for k, v in clouds(logs).items()}
     return {k: v.diagrams(scaled[k]) for k, v in settings.items()}
 
 

@@ -54,12 +54,12 @@ class Plan:
     taste: Float[np.ndarray, "brand 2"]
     dag: Float[np.ndarray, "node node"]
     shocked: tuple[int, int]
-    personas: tuple[Float[np.ndarray, "2 bin"], Float[np.ndarray, "2 bin"]]
-    centres: Float[np.ndarray, "cluster column"]
+    personas: tuple[Float[np.ndarray, "2 size"], Float[np.ndarray, "2 hour"]]
+    centres: Float[np.ndarray, "cluster coordinate"]
     cluster_shares: Float[np.ndarray, " cluster"]
-    regime_effect: Mapping[str, Float[np.ndarray, "task state 2"]]
+    regime_effect: Mapping[str, Float[np.ndarray, "task _ 2"]]
     cluster_effect: Float[np.ndarray, "task cluster 2"]
-    classes: Mapping[str, Float[np.ndarray, " class"]]
+    classes: Mapping[str, Float[np.ndarray, " _"]]
     loadings: Float[np.ndarray, "common column"]
 
 
@@ -75,7 +75,7 @@ def plan(size: Size, table: tuple[Task, ...], rng: Rng) -> Plan:
         tree=_merchants(leaves),
         leaves=leaves,
         branch=np.stack([np.cos(turn), np.sin(turn)], 1),
-        taste=_white(rng.normal(size=(brands, 2))),
+        taste=_white(rng.normal(size=(brands, 2)), np.full(brands, 1 / brands)),
         dag=dag,
         shocked=_shocked(dag),
         personas=(_personas(size.bins[0]), _personas(size.bins[1])),
@@ -137,18 +137,20 @@ def _personas(bins: int) -> Float[np.ndarray, "2 bin"]:
     return both / both.sum(1, keepdims=True)
 
 
-def _white(
-    values: Float[np.ndarray, "place 2"],
-) -> Float[np.ndarray, "place 2"]:
-    """Both columns with mean 0 and variance 1, and without correlation."""
-    left, _, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
-    return np.sqrt(len(values)) * left
-
-
 def _effects(
     num_tasks: int, shares: Float[np.ndarray, " kind"], rng: Rng
 ) -> Float[np.ndarray, "task kind 2"]:
-    """What each kind of customer adds to each task: mean 0, variance 1."""
+    """What each kind of customer adds to each task, white over all customers."""
     effect = rng.normal(size=(num_tasks, len(shares), 2))
-    effect -= np.einsum("k,tkf->tf", shares, effect)[:, None]
-    return effect / np.sqrt(np.einsum("k,tkf->tf", shares, effect**2))[:, None]
+    return np.stack([_white(values, shares) for values in effect])
+
+
+def _white(
+    values: Float[np.ndarray, "kind 2"], shares: Float[np.ndarray, " kind"]
+) -> Float[np.ndarray, "kind 2"]:
+    """Both columns with mean 0, variance 1 and no correlation, each row so often."""
+    centred = values - shares @ values
+    covariance = np.einsum("ki,kj,k->ij", centred, centred, shares)
+    white: Float[np.ndarray, "kind 2"]
+    white = centred @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+    return white

@@ -12,13 +12,15 @@ from jaxtyping import Bool, Float
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ple_study.batch import Batch, Diagrams
+from ple_study.batch import Diagrams, Events
 from ple_study.data.graphs.visits import Visits, bipartite
+from ple_study.data.world import inputs
 from ple_study.data.world.bank import Bank, split
-from ple_study.data.world.customers import causal_columns, places
+from ple_study.data.world.blocks import Block, join
+from ple_study.data.world.customers import Columns, causal_columns, places
 from ple_study.data.world.plan import CROSSED, PERSONA_FIELDS, Plan
 from ple_study.data.world.sizes import Size
 from ple_study.data.world.tasks import (
@@ -37,82 +39,74 @@ Signs = Bool[np.ndarray, " customer"]
 IN_COLUMNS = (DEEPFM, CAUSAL, TRANSPORT)
 
 
-def readings(bank: Bank, number: int) -> dict[str, Reading]:
-    """The reading of each lens for the customers of a block."""
-    plan, size = bank.plan, bank.widths
-    block, batch = bank.block(number), bank.rows(number).batch
-    columns = block.columns
+def readings(bank: Bank, block: Block) -> dict[str, Reading]:
+    """The reading of each lens for these customers of the bank."""
+    plan, size, visits = bank.plan, bank.widths, block.logs.card.visits
+    series = inputs.events(size, block.logs)
+    diagrams = inputs.diagrams(size, block.logs, inputs.scales(bank.training()))
     return {
-        HGCN: _tastes(block.logs.card.visits, plan.branch[plan.leaves[:, 0]]),
-        PERSLAY: _shapes(batch),
-        DEEPFM: _crosses(columns, size),
-        TEMPORAL: _trends(batch),
-        LIGHTGCN: _tastes(block.logs.card.visits, plan.taste[plan.leaves[:, 2]]),
-        CAUSAL: _shocks(columns, plan, size),
-        TRANSPORT: _ways(columns, plan, size),
+        HGCN: _tastes(visits, plan.branch[plan.leaves[:, 0]]),
+        PERSLAY: _shapes(diagrams["short"], diagrams["long"]),
+        DEEPFM: _crosses(block.columns, size),
+        TEMPORAL: _trends(series["txn"], series["session"]),
+        LIGHTGCN: _tastes(visits, plan.taste[plan.leaves[:, 2]]),
+        CAUSAL: _shocks(block.columns, plan, size),
+        TRANSPORT: _ways(block.columns, plan, size),
     }
 
 
-def probes(bank: Bank, blocks: int = 3) -> pd.DataFrame:
+def probes(bank: Bank, blocks: int = 12) -> pd.DataFrame:
     """How well each planted factor is read: areas under the ROC curve of its sign.
 
     own: by the reading of its lens. other: by the best reading of any other lens.
     linear, boosted: by logistic regression and by boosted trees on all columns. All are
     measured on customers on whom the two were not trained.
     """
-    numbers = range(min(blocks, len(bank)))
-    made = [bank.block(number) for number in numbers]
-    columns = np.concatenate([block.columns for block in made])
-    factors = np.concatenate([block.who.factors for block in made])
-    parts = [readings(bank, number) for number in numbers]
-    read = {lens: np.concatenate([part[lens] for part in parts]) for lens in LENSES}
-    train = np.zeros(len(columns), dtype=bool)
-    train[split(len(columns))["train"].numpy()] = True
+    some = join([bank.block(n) for n in range(min(blocks, len(bank)))])
+    train = split(len(some.columns))["train"].numpy()
+    rest = np.setdiff1d(np.arange(len(some.columns)), train)
+    tested = some.rows(rest)
+    read = readings(bank, tested)
     rows = []
     for place, lens in enumerate(LENSES):
         for factor in range(2):
-            sign = factors[:, place, factor] > 0
-            rows.append({"lens": lens, "factor": factor})
-            rows[-1] |= _by_readings(sign[~train], read, lens, factor, ~train)
-            rows[-1] |= _by_models(sign, columns, train)
+            signs = some.who.factors[:, place, factor] > 0
+            models = _models(signs[train], some.columns[train])
+            rows.append(
+                {"lens": lens, "factor": factor}
+                | _by_readings(signs[rest], read, lens, factor)
+                | _by_models(models, signs[rest], tested.columns)
+            )
     return pd.DataFrame(rows)
 
 
 def _by_readings(
-    sign: Signs,
-    read: dict[str, Reading],
-    lens: str,
-    factor: int,
-    among: Signs,
+    signs: Signs, read: dict[str, Reading], lens: str, factor: int
 ) -> dict[str, float]:
     others = [
-        value[among, k] for name, value in read.items() if name != lens for k in (0, 1)
+        area for name in read if name != lens for area in _areas(signs, read[name])
     ]
-    return {
-        "own": _area(sign, read[lens][among, factor]),
-        "other": max(_area(sign, value) for value in others),
-    }
+    return {"own": _areas(signs, read[lens])[factor], "other": max(others)}
+
+
+def _models(signs: Signs, columns: Columns) -> dict[str, Pipeline]:
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
+    trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    models = {"linear": linear, "boosted": make_pipeline(trees)}
+    return {name: model.fit(columns, signs) for name, model in models.items()}
 
 
 def _by_models(
-    sign: Signs, columns: Float[np.ndarray, "customer column"], train: Signs
+    models: dict[str, Pipeline], signs: Signs, columns: Columns
 ) -> dict[str, float]:
-    models = {
-        "linear": make_pipeline(StandardScaler(), LogisticRegression(C=0.01)),
-        "boosted": HistGradientBoostingClassifier(max_iter=60, random_state=0),
-    }
-    found = {}
-    for name, model in models.items():
-        model.fit(columns[train], sign[train])
-        chance = model.predict_proba(columns[~train])[:, 1]
-        found[name] = float(roc_auc_score(sign[~train], chance))
-    return found
+    chances = {k: model.predict_proba(columns)[:, 1] for k, model in models.items()}
+    return {k: float(roc_auc_score(signs, chance)) for k, chance in chances.items()}
 
 
-def _area(sign: Signs, value: Float[np.ndarray, " customer"]) -> float:
-    """The area under the curve, whichever way the value points."""
-    area = float(roc_auc_score(sign, value))
-    return max(area, 1 - area)
+def _areas(signs: Signs, values: Reading) -> list[float]:
+    """The area under the curve of each number, whichever way it points."""
+    areas = [float(roc_auc_score(signs, value)) for value in values.T]
+    return [max(area, 1 - area) for area in areas]
 
 
 def _tastes(visits: Visits, position: Float[np.ndarray, "merchant 2"]) -> Reading:
@@ -121,9 +115,9 @@ def _tastes(visits: Visits, position: Float[np.ndarray, "merchant 2"]) -> Readin
     return counts @ position / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _trends(batch: Batch) -> Reading:
+def _trends(payments: Events, sessions: Events) -> Reading:
     """The slope of the payments' size over the days; the mean day of the sessions."""
-    txn, session = batch.events["txn"].values, batch.events["session"].values
+    txn, session = payments.values, sessions.values
     count, size = txn[..., 0].expm1().double(), txn[..., 2].double()
     day = torch.linspace(-0.5, 0.5, txn.shape[1], dtype=torch.float64)
     number = count.sum(1, keepdim=True).clamp(min=1)
@@ -135,10 +129,10 @@ def _trends(batch: Batch) -> Reading:
     return torch.stack([slope, mean], 1).numpy()
 
 
-def _shapes(batch: Batch) -> Reading:
+def _shapes(short: Diagrams, long: Diagrams) -> Reading:
     """The longest life of a loop; how unequal the lives of parts are."""
-    loop = _lives(batch.diagrams["short"], 1).amax(1)
-    parts = _lives(batch.diagrams["long"], 0)
+    loop = _lives(short, 1).amax(1)
+    parts = _lives(long, 0)
     number = (parts > 0).sum(1).clamp(min=1)
     mean = parts.sum(1) / number
     spread = ((parts**2).sum(1) / number - mean**2).clamp(min=0).sqrt()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -59,7 +60,10 @@ def read_block(folder: str | Path, number: int) -> Rows:
     path = _path(Path(folder), number)
     if not path.exists():
         raise ValueError(f"Block {number} is missing: found no {path}.")
-    return _rows(load_file(path))
+    try:
+        return _rows(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a whole block. Found: {error}.") from None
 
 
 def _path(folder: Path, number: int) -> Path:
@@ -69,11 +73,11 @@ def _path(folder: Path, number: int) -> Path:
 def _write(bank: Bank, folder: Path, number: int) -> None:
     path = _path(folder, number)
     half = path.with_suffix(".half")
-    save_file(_flat(bank.rows(number)), half)
+    save_file(flat(bank.rows(number)), half)
     half.rename(path)  # whole or not at all
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Tensor]:
+def flat(value: Any, name: str = "") -> dict[str, Tensor]:
     """Every tensor of nested batches, by the path that leads to it."""
     if isinstance(value, Tensor):
         return {name: value}
@@ -81,7 +85,7 @@ def _flat(value: Any, name: str = "") -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for key, part in items.items():
         found |= (
-            _flat(part, f"{name}/{key}" if name else key) if part is not None else {}
+            flat(part, f"{name}/{key}" if name else key) if part is not None else {}
         )
     return found
 

@@ -46,7 +46,7 @@ def signal(
         shares[row, [LENSES.index(name) for name in task.lenses]] = PARTS
     context = np.tile(CONTEXT_PARTS, (len(table), 1))
     part = (1 - noise) / (sum(PARTS) + sum(CONTEXT_PARTS))
-    firsts = [task.lenses[0] for task in table]
+    firsts = [task.lenses[0] for task in tasks(CATEGORIES * size.brands)]
     turn = [(-1) ** firsts[:row].count(name) for row, name in enumerate(firsts)]
     angle = np.array(turn) * np.arccos(correlation) / 2
     return Signal(table, part * shares, part * context, noise, angle)

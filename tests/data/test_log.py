@@ -1,0 +1,85 @@
+"""What a log of events refuses, and what it hands on."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ple_study.data.log import COLUMNS, Log
+
+CUTOFF = 30
+
+
+def example(**changed: Any) -> Log:
+    """Five customers, two of them without an event, one with a single one."""
+    columns = {
+        "customer": np.array([0, 0, 0, 2, 3, 3]),
+        "day": np.array([4, 9, 9, 29, 11, 12]),
+        "hour": np.array([23.0, 1.5, 1.5, 0.0, 24.0, 8.0]),
+        "amount": np.array([0.0, 7.5, 8.5, 1.0, 2.0, 3.0]),
+        "place": np.array([1, 5, 5, 0, 2, 2]),
+    }
+    sizes = {"num_customers": 5, "num_places": 5, "cutoff": CUTOFF}
+    return Log(**(columns | sizes | changed))
+
+
+def spoilt(name: str, row: int, value: float) -> Log:
+    column = getattr(example(), name).copy()
+    column[row] = value
+    return example(**{name: column})
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value", "message"),
+    [
+        ("day", 3, 30, "before the cut-off, day 30. Found 30 in row 3."),
+        ("amount", 1, -0.5, "Amounts must be finite and zero or more. Found -0.5 in"),
+        ("amount", 4, np.nan, "Amounts must be finite and zero or more. Found nan in"),
+        ("amount", 4, np.inf, "Amounts must be finite and zero or more. Found inf in"),
+        ("customer", 5, 5, "Customers must lie in 0..4. Found 5 in row 5."),
+        ("customer", 0, -1, "Customers must lie in 0..4. Found -1 in row 0."),
+        ("place", 2, 6, "Places must lie in 0..5. Found 6 in row 2."),
+        ("hour", 2, 24.5, "Hours must lie in 0..24. Found 24.5 in row 2."),
+        ("hour", 2, np.nan, "Hours must lie in 0..24. Found nan in row 2."),
+        ("customer", 2, 3, "sorted by customer, day and hour. Found row 3 too late."),
+        ("day", 1, 3, "sorted by customer, day and hour. Found row 1 too late."),
+        ("hour", 2, 1.0, "sorted by customer, day and hour. Found row 2 too late."),
+        ("amount", 2, 7.5, "must be there once. Found rows 1 and 2 equal."),
+    ],
+)
+def test_bad_events_are_refused(
+    name: str, row: int, value: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        spoilt(name, row, value)
+
+
+def test_events_may_share_their_time_or_be_none() -> None:
+    assert len(example()) == 6
+    none = {name: getattr(example(), name)[:0] for name in COLUMNS}
+    assert not len(example(**none))
+    assert example(**none).start.tolist() == [0] * 6
+
+
+def test_borders_of_customers() -> None:
+    log = example()
+    assert log.start.tolist() == [0, 3, 3, 4, 6, 6]
+    for customer in range(5):
+        own = slice(log.start[customer], log.start[customer + 1])
+        assert (log.customer[own] == customer).all()
+
+
+def test_some_customers_keep_their_events_in_the_new_order() -> None:
+    found = example().rows(np.array([1, 3, 4]))
+    assert found.num_customers == 3
+    assert found.frame().to_numpy().tolist() == [[1, 11, 24, 2, 2], [1, 12, 8, 3, 2]]
+    with pytest.raises(ValueError, match="Customers must rise"):
+        example().rows(np.array([3, 1]))
+
+
+def test_later_events_and_visits() -> None:
+    assert example().since(11).day.tolist() == [29, 11, 12]
+    visits = example().visits
+    assert visits.num_merchants == 6
+    assert visits.merchant.tolist() == [1, 5, 5, 0, 2, 2]
