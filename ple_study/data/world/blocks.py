@@ -1,4 +1,4 @@
-"""Customers in blocks: their truth, their columns, what they did and what came of it."""
+"""Customers in blocks: truth, columns, what they did and what came of it."""
 
 from dataclasses import replace
 from typing import NamedTuple
