@@ -79,7 +79,8 @@ def from_columns(levels: pd.DataFrame, merchant: pd.Series | None = None) -> Tre
     cut-off: what comes later is node 0.
 
     Raises ValueError for a table without rows or columns, for a name below a missing
-    one, and for a merchant with two parents or without a name.
+    one (``filled`` gives it a parent), and for a merchant with two parents or without a
+    name.
     """
     if levels.empty:
         raise ValueError(
@@ -90,6 +91,23 @@ def from_columns(levels: pd.DataFrame, merchant: pd.Series | None = None) -> Tre
     if merchant is not None:
         _above((path[-1], path[:-1]) for path in paths)
     return _tree(paths)
+
+
+def filled(levels: pd.DataFrame, name: str = "not known") -> pd.DataFrame:
+    """The levels with ``name`` where one is missing though one below it is known.
+
+    Such rows hang below a node of that name; what is missing at the end of a row stays
+    so. Raises ValueError where a level has that name of its own: two things would
+    become one.
+    """
+    taken = [str(column) for column in levels if (levels[column] == name).any()]
+    if taken:
+        raise ValueError(
+            f"The name of the unknown must be no known one. Found {name!r} in {taken}."
+        )
+    known = levels.notna().to_numpy()
+    below = np.logical_or.accumulate(known[:, ::-1], axis=1)[:, ::-1]
+    return levels.mask(below & ~known, name)
 
 
 def from_links(child: pd.Series, parent: pd.Series) -> Tree:
