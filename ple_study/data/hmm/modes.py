@@ -19,13 +19,25 @@ from ple_study.data.hmm.series import present
 
 
 def fit_modes(
-    series: Mapping[str, Events], *, num_states: int = 10, seed: int = 0
+    series: Mapping[str, Events],
+    *,
+    num_states: int = 10,
+    variance_floor: float = 0.1,
+    customers: int = 1_000,
+    seed: int = 0,
 ) -> dict[str, FittedHMM]:
     """Fit each mode to the training customers' series, which end at the cut-off.
 
-    Customers without an observed step are left out. States are in order of activity:
-    the sum over channels of a state's standardised means. A mode's fit does not depend
-    on the others, nor on their order.
+    Customers without an observed step are left out; of the others, at most ``customers``
+    are drawn by ``seed``. States are in order of activity: the sum over channels of a
+    state's standardised means. A mode's fit does not depend on the others, nor on their
+    order. EM stops when a step gains less than 0.01 nats a customer.
+
+    The floor, a share of each channel's variance, is high on purpose. Empty steps and
+    whole numbers of categories are atoms: a state that shrinks onto one gains without
+    bound, until every state is a value of one channel and none lasts. On the households'
+    months, a floor of 0.3 in place of 0.001 let the chance to stay rise from 0.26..0.78
+    to 0.41..0.95, and no prediction suffered.
 
     Raises ValueError where two modes see the same, and for what ``GaussianHMM.fit``
     refuses.
@@ -36,13 +48,19 @@ def fit_modes(
                 "Modes must observe different series. "
                 f"Found {one!r} and {other!r} equal."
             )
-    settings = GaussianHMM(num_states, seed=seed)
+    settings = GaussianHMM(
+        num_states, tolerance=0.01, variance_floor=variance_floor, seed=seed
+    )
     fitted = {}
     for name, events in series.items():
         known = present(events).nonzero()[:, 0]
         if not len(known):
             raise ValueError(f"Mode {name!r} needs an observed step. Found none.")
-        fitted[name] = settings.fit(events.rows(known))
+        order = torch.randperm(
+            len(known), generator=torch.Generator().manual_seed(seed)
+        )
+        drawn = known[order[:customers].sort().values.to(known.device)]
+        fitted[name] = settings.fit(events.rows(drawn))
     return fitted
 
 

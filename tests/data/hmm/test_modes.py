@@ -13,6 +13,7 @@ from ple_study.data.hmm.regimes import DYNAMICS, PROFILE, summary
 from tests.data.hmm.chains import chain, series
 
 STATES = 4
+SETTINGS = GaussianHMM(STATES, tolerance=0.01, variance_floor=0.1, seed=5)
 SIZES = (9, 13, 1, 30, 17, 24, 2)
 
 
@@ -43,11 +44,34 @@ def test_each_mode_is_a_fit_of_its_own(
     known = torch.tensor([0, 1, 3, 4, 5, 6])
     for name, events in modes.items():
         rows = events.rows(known) if name == "lifecycle" else events
-        alone = GaussianHMM(STATES, seed=5).fit(rows)
+        alone = SETTINGS.fit(rows)
         assert fitted[name].history == alone.history
     turned = fit_modes(dict(reversed(modes.items())), num_states=STATES, seed=5)
     assert list(turned) == list(reversed(fitted))
     assert all(turned[name].history == fitted[name].history for name in fitted)
+
+
+def test_no_more_customers_are_fitted_than_asked(modes: dict[str, Events]) -> None:
+    some = {"journey": modes["journey"]}
+    found, again, other = (
+        fit_modes(some, num_states=2, customers=4, seed=seed)["journey"].history
+        for seed in (5, 5, 6)
+    )
+    assert found == again != other
+    drawn = torch.randperm(7, generator=torch.Generator().manual_seed(5))[:4]
+    rows = some["journey"].rows(drawn.sort().values)
+    settings = GaussianHMM(2, tolerance=0.01, variance_floor=0.1, seed=5)
+    assert settings.fit(rows).history == found
+
+
+def test_the_floor_is_asked_for(modes: dict[str, Events]) -> None:
+    events = modes["behavior"]
+    flat = Events(events.values.round(), events.mask)
+    for floor in (0.01, 0.2):
+        found = fit_modes({"behavior": flat}, num_states=STATES, variance_floor=floor)
+        var = flat.values[flat.mask].var(0, correction=0)
+        ratio = found["behavior"].parameters.variance / var
+        assert float(ratio.min()) == pytest.approx(floor)
 
 
 def test_states_are_in_order_of_activity(
