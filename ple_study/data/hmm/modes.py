@@ -28,20 +28,20 @@ def fit_modes(
 ) -> dict[str, FittedHMM]:
     """Fit each mode to the training customers' series, which end at the cut-off.
 
-    Customers without an observed step are left out; of the others, at most ``customers``
-    are drawn by ``seed``. States are in order of activity: the sum over channels of a
+    Customers without an observed step are left out; of the others, ``seed`` draws at
+    most ``customers``. States are in order of activity: the sum over channels of a
     state's standardised means. A mode's fit does not depend on the others, nor on their
     order. EM stops when a step gains less than 0.01 nats a customer.
 
     The floor, a share of each channel's variance, is high on purpose. Empty steps and
-    whole numbers of categories are atoms: a state that shrinks onto one gains without
-    bound, until every state is a value of one channel and none lasts. On the households'
-    months, a floor of 0.3 in place of 0.001 let the chance to stay rise from 0.26..0.78
-    to 0.41..0.95, and no prediction suffered.
+    whole numbers of categories are atoms, and a state that shrinks onto one gains
+    without bound: with a low floor each state is soon one value of one channel.
 
-    Raises ValueError where two modes see the same, and for what ``GaussianHMM.fit``
-    refuses.
+    Raises ValueError where two modes see the same, for fewer than one customer, and for
+    what ``GaussianHMM.fit`` refuses.
     """
+    if customers < 1:
+        raise ValueError(f"customers must be 1 or more. Found {customers}.")
     for one, other in combinations(series, 2):
         if _same(series[one], series[other]):
             raise ValueError(

@@ -21,6 +21,8 @@ parts, and the past of a test row reaches back over training days, as it does in
 only ``life_stage``, which stays the same all year, shows a household in one part alone.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 import torch
@@ -33,22 +35,33 @@ from ple_study.data.journey.events import sequences, series
 from ple_study.data.journey.features import MONTH
 from ple_study.data.journey.habits import PERSON, PROBABILITY, categories, numeric
 from ple_study.data.journey.labels import Label
+from ple_study.data.journey.lenses import LENSES, Lens, with_lenses
 from ple_study.data.journey.snapshots import Snapshot, Values, label_values, snapshots
 from ple_study.data.journey.tables import Purchases, read
 from ple_study.data.journey.tasks import LABELS, TRANSFERS
 from ple_study.data.loader import Study
 from ple_study.schema import Feature, Schema
 
+__all__ = ["LENSES", "journey", "labels_table"]
+
 
 def journey(
-    *, purchases: Purchases | None = None, every: int = MONTH, seed: int = 0
+    *,
+    purchases: Purchases | None = None,
+    every: int = MONTH,
+    seed: int = 0,
+    lenses: Collection[Lens] = (),
 ) -> Study:
     """The study of real households: 14,457 rows, 262 columns and two series.
 
     ``every`` is the number of days between training cut-offs: 28, or 14 or 7 for more
     rows from the same days. ``seed`` deals the households with a survey to the parts.
+    ``lenses`` names what else is made of each row's past: "diagrams", "states",
+    "clusters", or ``LENSES`` for all of them. Their price is a minute where the rest
+    takes seconds, and they change nothing of the rest.
     ``Batch.customer`` is the household's code in ``purchases.names["household"]``. Rows
     stand in the order of ``snapshots(purchases, every)``, which knows their cut-offs.
+    The graphs of the households are in ``journey.graphs``.
     """
     shots = snapshots(purchases if purchases is not None else read(), every)
     features, batch = _inputs(shots)
@@ -62,7 +75,8 @@ def journey(
     for label in LABELS:
         values = label_values(label, shots, seed).scaled
         labels[label.spec.name] = torch.from_numpy(values).float()
-    return Study(schema, Rows(batch, labels), _split(shots))
+    study = Study(schema, Rows(batch, labels), _split(shots))
+    return with_lenses(study, shots, lenses)
 
 
 def labels_table(

@@ -151,18 +151,19 @@ def categories(past: Window) -> pd.DataFrame:
     cell = part_of_week(baskets["day"].to_numpy(), baskets["hour"].to_numpy())
     cells = total(baskets, past.size, key=cell, num=28)
     out = past.purchases.demographics[list(PERSON)].copy()
-    out["home_store"] = _named(names["store"], home_store(past))
-    out["last_store"] = _named(names["store"], last)
+    out["home_store"] = named(names["store"], home_store(past))
+    out["last_store"] = named(names["store"], last)
     out["usual_time"] = np.where(cells.any(1), cells.argmax(1), -1)
     for key in ("department", "category"):
         num = len(names[key])
         sums = total(lines, past.size, "sales", lines[key].to_numpy(), num)
         best = np.where(sums.any(1), sums.argmax(1), -1)
-        out[f"top_{key}"] = _named(names[key], best)
+        out[f"top_{key}"] = named(names[key], best)
     return out
 
 
-def _named(names: npt.NDArray[np.object_], code: Codes) -> npt.NDArray[np.object_]:
+def named(names: npt.NDArray[np.object_], code: Codes) -> npt.NDArray[np.object_]:
+    """The text behind each code; None behind -1."""
     texts = np.array([*(str(name) for name in names), None], dtype=object)
     found: npt.NDArray[np.object_] = texts[code]
     return found

@@ -1,5 +1,6 @@
 """Which households are rows at which cut-off, and what is known of them afterwards."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,6 +67,12 @@ def _snapshot(
 ) -> Snapshot:
     past = Window(purchases, day - PAST, day)
     return Snapshot(part, day, np.flatnonzero(past.baskets_sum()), past, vocabulary)
+
+
+def training_rows(shots: Sequence[Snapshot]) -> Codes:
+    """The rows of the training cut-offs, all snapshots' rows one after the other."""
+    fit = [np.full(len(shot), shot.part == "train") for shot in shots]
+    return np.flatnonzero(np.concatenate(fit))
 
 
 def label_values(label: Label, shots: list[Snapshot], seed: int) -> Values:

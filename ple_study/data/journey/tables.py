@@ -31,6 +31,7 @@ TABLES = (
 PARTS = {  # of a product, and the column that says so
     "department": "department",
     "category": "product_category",
+    "type": "product_type",
     "manufacturer": "manufacturer_id",
 }
 
@@ -40,8 +41,8 @@ class Purchases:
     """All tables, with codes in place of ids and days in place of dates.
 
     lines: one row a product in a basket: day, hour, basket; the codes of household,
-    store, product, department, category, manufacturer, -1 where not known; private (1
-    for the retailer's own brand); and sales, discount, coupon in dollars.
+    store, product, department, category, type, manufacturer, -1 where not known;
+    private (1 for the retailer's own brand); and sales, discount, coupon in dollars.
     baskets: one row a visit: day, hour, household, store, num_lines, and sums.
     mailings: household, kind (0, 1, 2 for type A, B, C), day and end of a campaign.
     redemptions: household and day of a campaign's coupon handed in.

@@ -64,14 +64,15 @@ def test_no_more_customers_are_fitted_than_asked(modes: dict[str, Events]) -> No
     assert settings.fit(rows).history == found
 
 
-def test_the_floor_is_asked_for(modes: dict[str, Events]) -> None:
+def test_a_higher_floor_is_heeded(modes: dict[str, Events]) -> None:
     events = modes["behavior"]
-    flat = Events(events.values.round(), events.mask)
+    flat = Events(events.values.round(), events.mask)  # many equal rows
+    std = flat.values[flat.mask].std(0, correction=0)
+    least = []
     for floor in (0.01, 0.2):
-        found = fit_modes({"behavior": flat}, num_states=STATES, variance_floor=floor)
-        var = flat.values[flat.mask].var(0, correction=0)
-        ratio = found["behavior"].parameters.variance / var
-        assert float(ratio.min()) == pytest.approx(floor)
+        found = fit_modes({"behavior": flat}, num_states=6, variance_floor=floor)
+        least.append(float((found["behavior"].parameters.variance / std**2).min()))
+    assert least == pytest.approx([0.01, 0.2])
 
 
 def test_states_are_in_order_of_activity(
@@ -118,6 +119,11 @@ def test_modes_that_see_the_same_are_refused(modes: dict[str, Events]) -> None:
     twice = {**modes, "value": replace(padded, values=noise)}
     with pytest.raises(ValueError, match=r"Found 'journey' and 'value' equal"):
         fit_modes(twice, num_states=STATES)
+
+
+def test_somebody_is_fitted(modes: dict[str, Events]) -> None:
+    with pytest.raises(ValueError, match=r"customers must be 1 or more. Found 0"):
+        fit_modes(modes, num_states=STATES, customers=0)
 
 
 def test_a_mode_that_nobody_has_is_refused(modes: dict[str, Events]) -> None:

@@ -1,0 +1,78 @@
+"""The households through the other lenses: shape, hidden states and clusters.
+
+Whatever is learnt (units and ranks of the clouds, hidden Markov models, clusters) is
+learnt from the rows of the training cut-offs, and read off each row's own past.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ple_study.data.clusters import FittedClusters, GaussianClusters
+from ple_study.data.hmm.modes import fit_modes, mode_states
+from ple_study.data.journey.clouds import diagrams
+from ple_study.data.journey.modes import series
+from ple_study.data.journey.snapshots import Snapshot, training_rows
+from ple_study.data.loader import Study
+
+Lens = Literal["diagrams", "states", "clusters"]
+LENSES: tuple[Lens, ...] = get_args(Lens)
+CLUSTERED = ("rfm",)  # feature groups: 35 columns on how lately, how often, how much
+
+
+def with_lenses(
+    study: Study, shots: Sequence[Snapshot], lenses: Collection[Lens]
+) -> Study:
+    """The same study with these fields of ``Batch`` filled too.
+
+    diagrams: "short" and "long" (see ``clouds``). states: one row of 16 numbers a mode,
+    journey, lifecycle, behavior (see ``modes``). clusters: 20 posteriors.
+
+    Raises ValueError for a lens of another name.
+    """
+    unknown = sorted(set(lenses) - set(LENSES))
+    if unknown:
+        raise ValueError(f"Lenses must be among {LENSES}. Found {unknown}.")
+    schema, batch = study.schema, study.rows.batch
+    if "diagrams" in lenses:
+        shapes = diagrams(shots)
+        schema = replace(schema, diagrams=tuple(shapes))
+        batch = replace(batch, diagrams=shapes)
+    if "states" in lenses:
+        found = states(shots)
+        schema = replace(schema, states=tuple(found.shape[1:]))
+        batch = replace(batch, states=found)
+    if "clusters" in lenses:
+        fitted = clusters(study)
+        schema = replace(schema, clusters=len(fitted.sizes))
+        shares = fitted.posteriors(clustered(study))
+        batch = replace(batch, clusters=shares)
+    return replace(study, schema=schema, rows=replace(study.rows, batch=batch))
+
+
+def states(shots: Sequence[Snapshot]) -> Float[Tensor, "batch mode state"]:
+    """Three modes of hidden states, 10 + 6 numbers each."""
+    seen = series(shots)
+    train = torch.from_numpy(training_rows(shots))
+    fitted = fit_modes({name: events.rows(train) for name, events in seen.items()})
+    return mode_states(fitted, seen)
+
+
+def clusters(study: Study) -> FittedClusters:
+    """Twenty clusters of the training rows; ``dead`` names those that hold none.
+
+    They see the group ``rfm``. On all columns a full covariance has more entries than
+    there are training rows to a cluster.
+    """
+    return GaussianClusters().fit(clustered(study)[study.split["train"]])
+
+
+def clustered(study: Study) -> Float[Tensor, "batch numeric"]:
+    """The columns that clusters are made of."""
+    groups = [feature.group for feature in study.schema.numeric]
+    columns = [i for i, group in enumerate(groups) if group in CLUSTERED]
+    return study.rows.batch.numeric[:, columns]
