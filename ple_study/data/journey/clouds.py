@@ -21,7 +21,7 @@ from ple_study.data.journey.windows import Window
 # Days before the cut-off, and what is kept of their shape.
 KINDS = {
     "short": (90, Persistence(dimensions=(0, 1), size=200, events=90)),
-    "long": (12 * MONTH, Persistence(dimensions=(0, 1, 2), size=150, events=90)),
+    "long": (12 * MONTH, Persistence(dimensions=(0, 1, 2), size=150, events=64)),
 }
 
 
@@ -30,7 +30,8 @@ def diagrams(shots: Sequence[Snapshot]) -> dict[str, Diagrams]:
 
     short: H0 and H1 of the visits of the last 90 days. long: H0, H1 and H2 of all that
     is known, twelve months of 28 days at most; at the first cut-offs it is seven or
-    eight. Of more than 90 visits, one of each of 90 equal stretches stands for all.
+    eight. Of more than 90 visits, or 64, one of each of so many equal stretches stands
+    for all: a row of 64 costs a third of one of 120.
     Ranks and units are those of the training rows.
     """
     category = main_category(shots[0].past.purchases)

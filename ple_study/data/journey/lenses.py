@@ -44,7 +44,7 @@ def with_lenses(
         batch = replace(batch, diagrams=shapes)
     if "states" in lenses:
         found = states(shots)
-        schema = replace(schema, states=tuple(found.shape[1:]))
+        schema = replace(schema, states=(found.shape[1], found.shape[2]))
         batch = replace(batch, states=found)
     if "clusters" in lenses:
         fitted = clusters(study)

@@ -28,7 +28,6 @@ from ple_study.data.journey.features import MONTH
 from ple_study.data.journey.snapshots import PAST, Snapshot
 from ple_study.data.journey.windows import Window
 
-
 Table = tuple[pd.DataFrame, pd.Series]  # events, and the amount of each
 
 
