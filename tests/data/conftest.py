@@ -48,6 +48,14 @@ def seconds(made: tuple[Purchases, Study, float]) -> float:
 
 
 @pytest.fixture(scope="session")
+def few(raw: Mapping[str, pd.DataFrame]) -> Mapping[str, pd.DataFrame]:
+    """The files of every twentieth household: all of the code, little of the time."""
+    lines = raw["transactions"]
+    chosen = sorted(set(lines["household_id"]))[::20]
+    return {**raw, "transactions": lines[lines["household_id"].isin(chosen)]}
+
+
+@pytest.fixture(scope="session")
 def lines(raw: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Raw lines with their products and the shop's local time, by the zone's own rules.
 

@@ -18,6 +18,7 @@ from ple_study.data.journey.snapshots import Snapshot, training_rows
 from ple_study.data.journey.tables import Codes, Purchases
 from ple_study.data.journey.windows import Window
 
+PARTS = ("department", "category")
 # Days before the cut-off, and what is kept of their shape.
 KINDS = {
     "short": (90, Persistence(dimensions=(0, 1), size=200, events=90)),
@@ -52,7 +53,8 @@ def main_category(purchases: Purchases) -> Codes:
     equal dollars the smaller number wins.
     """
     lines, num = purchases.lines, len(purchases.names["category"]) + 1
-    place = lines["department"].to_numpy() * num + lines["category"].to_numpy()
+    department, category = (lines[key].to_numpy() for key in PARTS)
+    place = (department + 1) * num + category + 1  # -1 is not known
     basket = pd.Index(purchases.baskets["basket"]).get_indexer(lines["basket"])
     size = place.max() + 1
     pair, row = np.unique(basket * size + place, return_inverse=True)

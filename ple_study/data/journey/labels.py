@@ -111,9 +111,8 @@ def balance_util(view: View) -> Array:
 
 def _next_basket(view: View, column: str) -> Codes:
     """A column of each household's next basket; -1 where there is none."""
-    row = view.after.first_basket()
-    value = view.after.baskets[column].to_numpy()
-    return np.where(row >= 0, value[row], -1)
+    value = view.after.baskets[column].to_numpy(np.int64)
+    return np.append(value, -1)[view.after.first_basket()]  # the last is row -1
 
 
 def channel(view: View) -> Array:
