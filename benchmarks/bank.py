@@ -1,0 +1,86 @@
+"""Time and memory of the synthetic bank against its number of customers.
+
+``python -m benchmarks.bank`` writes banks of three sizes to disk, each in a process of
+its own, and prints wall time, the largest memory that the process and its workers held
+together, and the size on disk. What is learnt once for a bank of any size (hidden
+states, clusters, units) is timed by itself; the rest should grow with the customers.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from ple_study.data.world import Bank
+from ple_study.data.world.shards import write
+
+EVERY = 0.2  # seconds between two looks at memory
+
+
+def build(customers: int, folder: str, workers: int, report: str) -> None:
+    """Write a bank and say how long its fit and all of it took."""
+    begin = time.perf_counter()
+    bank = Bank(customers)
+    _ = bank.fitted
+    fitted = time.perf_counter()
+    write(bank, folder, workers)
+    found = {"fit_s": fitted - begin, "write_s": time.perf_counter() - fitted}
+    Path(report).write_text(json.dumps(found))
+
+
+def measure(customers: int, workers: int) -> dict[str, float]:
+    """One bank: seconds, GiB of memory and of disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = f"{folder}/report.json"
+        arguments = (customers, f"{folder}/bank", workers, report)
+        child = get_context("spawn").Process(target=build, args=arguments)
+        child.start()
+        peak = 0
+        while child.is_alive():
+            peak = max(peak, _held(child.pid))
+            time.sleep(EVERY)
+        if child.exitcode:
+            raise RuntimeError(f"The bank of {customers} ended with {child.exitcode}.")
+        disk = sum(path.stat().st_size for path in Path(folder).rglob("*"))
+        times = json.loads(Path(report).read_text())
+    gib = {"memory_gib": peak / 2**30, "disk_gib": disk / 2**30}
+    return {"customers": customers, **times, **gib}
+
+
+def _held(pid: int | None) -> int:
+    """Memory of a process and all below it; pages that they share count for each."""
+    try:
+        parent = psutil.Process(pid)
+        family = [parent, *parent.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--customers", type=int, nargs="+", default=[10_000, 30_000, 100_000]
+    )
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    rows = []
+    for customers in asked.customers:
+        rows.append(measure(customers, asked.workers))
+        print({key: round(value, 2) for key, value in rows[-1].items()}, flush=True)
+    if len(rows) > 1:
+        sizes, times = ([row[key] for row in rows] for key in ("customers", "write_s"))
+        power = np.polyfit(np.log(sizes), np.log(times), 1)[0]
+        print(f"time grows as customers to the power {power:.3f}")
+    if asked.out:
+        asked.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
