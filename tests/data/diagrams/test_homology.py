@@ -78,6 +78,29 @@ def test_a_loop_still_open_at_the_early_end_is_followed_to_its_own(
     assert death == pytest.approx(3**0.5)
 
 
+def sphere(num_points: int) -> Array:
+    """Spread along a spiral, as evenly as so many points can be."""
+    height = 1 - (2 * np.arange(num_points) + 1) / num_points
+    turn = np.pi * (1 + 5**0.5) * np.arange(num_points)
+    width = np.sqrt(1 - height**2)
+    return np.stack([width * np.cos(turn), width * np.sin(turn), height], 1)
+
+
+@pytest.mark.parametrize("dimensions", [(0, 1, 2), (2,)])
+def test_rips_does_not_end_early_where_voids_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, dimensions: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(homology, "LARGE", 0)
+    points = sphere(40)
+    distance = squareform(pdist(points))
+    reach = homology.EARLY * distance.max(1).min()
+    assert bridged(distance, reach)
+    birth, death = rips(points, dimensions)[-1][0]
+    oracle = plain_rips(points, (2,))[:, :2]
+    assert [birth, death] in oracle.tolist()
+    assert death > reach
+
+
 def test_a_large_cloud_ends_early_with_the_bars_of_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
