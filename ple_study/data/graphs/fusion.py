@@ -4,13 +4,35 @@ The hierarchy says what a merchant is, co-visits how it is used. Chami et al., H
 (NeurIPS 2019), aggregate over one adjacency; here it is ``A_tree + scale * A_cov``.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Int64
 from scipy import sparse
 from torch import Tensor
 
+from ple_study.data.graphs.covisits import covisits
 from ple_study.data.graphs.csr import matrix, tensor
 from ple_study.data.graphs.tree import Tree
+from ple_study.data.graphs.visits import Visits, bipartite
+
+
+class Graphs(NamedTuple):
+    """Customer by node, node by node by co-visit, and node by node by both kinds."""
+
+    tree: Tree
+    bipartite: Float[Tensor, "customer merchant"]
+    covisits: Float[Tensor, "merchant merchant"]
+    fused: Float[Tensor, "node node"]
+
+
+def graphs_of(tree: Tree, visits: Visits) -> Graphs:
+    """All graphs of visits whose merchants are nodes of the tree.
+
+    ``bipartite`` counts visits; ``fused`` is ``A_tree + 0.5 A_cov``.
+    """
+    met = covisits(visits)
+    return Graphs(tree, bipartite(visits), met, fuse(tree, met, np.arange(len(tree))))
 
 
 def fuse(

@@ -7,32 +7,18 @@ tree, the bipartite graph and the co-visits number their nodes alike, and node 0
 root, stands for the products that are not in the tree.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
-from ple_study.data.graphs.covisits import covisits
-from ple_study.data.graphs.fusion import fuse
+from ple_study.data.graphs.fusion import Graphs, graphs_of
 from ple_study.data.graphs.tree import Tree, filled, from_columns
-from ple_study.data.graphs.visits import Merchants, Visits, bipartite, visits
+from ple_study.data.graphs.visits import Merchants, Visits, visits
 from ple_study.data.journey.habits import named
 from ple_study.data.journey.snapshots import FIRST
 from ple_study.data.journey.tables import Codes, Purchases, read
 from ple_study.data.journey.windows import Window
 
 LEVELS = ("department", "category", "type")
-
-
-class Graphs(NamedTuple):
-    """Household by node, node by node by co-visit, and node by node by both kinds."""
-
-    tree: Tree
-    bipartite: Float[Tensor, "customer merchant"]
-    covisits: Float[Tensor, "merchant merchant"]
-    fused: Float[Tensor, "node node"]
 
 
 def graphs(purchases: Purchases | None = None, cutoff: int = FIRST["train"]) -> Graphs:
@@ -46,9 +32,7 @@ def graphs(purchases: Purchases | None = None, cutoff: int = FIRST["train"]) -> 
     """
     purchases = purchases if purchases is not None else read()
     known = tree(purchases, cutoff)
-    seen = tree_visits(purchases, known, cutoff)
-    met = covisits(seen)
-    return Graphs(known, bipartite(seen), met, fuse(known, met, np.arange(len(known))))
+    return graphs_of(known, tree_visits(purchases, known, cutoff))
 
 
 def tree(purchases: Purchases, cutoff: int = FIRST["train"]) -> Tree:

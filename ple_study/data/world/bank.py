@@ -11,6 +11,8 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from ple_study.batch import Rows, concat
+from ple_study.data.graphs.fusion import Graphs, graphs_of
+from ple_study.data.graphs.visits import Visits
 from ple_study.data.loader import Study
 from ple_study.data.world import inputs
 from ple_study.data.world.blocks import Block, Logs, join
@@ -143,6 +145,24 @@ class Bank:
         """The whole bank in memory, split by customers: 60, 20 and 20 in a hundred."""
         rows = concat(list(self.blocks(workers)))
         return Study(self.schema, rows, split(self.num_customers))
+
+    def graphs(self) -> Graphs:
+        """Customers, merchants and their tree as graphs, by all payments.
+
+        Merchant m stands at the m-th leaf of the tree; row i is customer i.
+        """
+        tree, leaves = self.plan.tree, len(self.plan.leaves)
+        seen = [self.block(number).logs.card.visits for number in range(len(self))]
+        customer = [part.customer + n * BLOCK for n, part in enumerate(seen)]
+        visits = Visits(
+            np.concatenate(customer),
+            np.concatenate([part.merchant for part in seen]) + len(tree) - leaves - 1,
+            np.concatenate([part.day for part in seen]),
+            np.concatenate([part.amount for part in seen]),
+            self.num_customers,
+            len(tree),
+        )
+        return graphs_of(tree, visits)
 
     def truth(self) -> Truth:
         """All that was planted."""
