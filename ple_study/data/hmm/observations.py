@@ -22,10 +22,11 @@ def observations(
 
     The channels are log(1 + sum of amounts), log(1 + number of events) and the number
     of distinct ``categories[merchant]``, of which a negative one is not known and not
-    counted. The last step ends the day before the cut-off; what lies before the first
-    is left out. A step is real from the customer's first event in the window on: a step
-    without events after that is observed, as zeros, and one before it is padding. A
-    customer without an event in the window has no real step.
+    counted. An event that is given twice counts twice. The last step ends the day
+    before the cut-off; what lies before the first is left out. A step is real from the
+    customer's first event in the window on: a step without events after that is
+    observed, as zeros, and one before it is padding. A customer without an event in the
+    window has no real step.
 
     Raises ValueError for days that are not one or more whole periods, for another
     number of categories than merchants, and for an event on the cut-off day or later.

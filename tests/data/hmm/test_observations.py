@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -61,6 +62,17 @@ def test_order_of_events_does_not_matter() -> None:
     )
     assert torch.equal(one.mask, other.mask)
     torch.testing.assert_close(one.values, other.values, rtol=1e-6, atol=0)
+
+
+def test_an_event_given_twice_counts_twice() -> None:
+    one = random_events().iloc[:1].assign(day=CUTOFF - 1)
+    twice = pd.concat([one, one])
+    once, again = (
+        observations(seen(rows), CATEGORIES, cutoff=CUTOFF, days=1).values.expm1()
+        for rows in (one, twice)
+    )
+    torch.testing.assert_close(again[..., :2], 2 * once[..., :2])
+    assert torch.equal(again[..., 2], once[..., 2])
 
 
 def test_a_step_without_events_is_seen_after_the_first_one() -> None:
