@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seeds", type=int, default=5, help="seeds a model, from 0")
     one.add_argument("--alone", action="store_true", help="train this model only")
     one.add_argument("--seed", type=int, default=0, help="the seed, with --alone")
-    about = "replace the model in the folder"
+    about = "begin anew and replace the model in the folder"
     one.add_argument("--overwrite", action="store_true", help=about)
     own = argparse.SUPPRESS  # the help says where these come from
     one.add_argument("--out", default=own, help="folder (default: runs/STUDY-MODEL)")

@@ -18,7 +18,7 @@ from ple_study.fitted import Fitted
 from ple_study.progress import FILE
 from ple_study.recipes import Recipe
 
-BASELINE = "single-task"
+BASELINE, RESULTS = "single-task", "results.csv"
 
 
 def fit(given: Namespace) -> None:
@@ -34,11 +34,12 @@ def fit(given: Namespace) -> None:
     recipe = replace(recipe, training=replace(recipe.training, **asked))
     name = f"{Path(given.study).stem}-{given.model}"
     folder = Path(given.out) if "out" in given else Path("runs") / name
-    going_on = given.alone and (folder / FILE).exists()
-    if (folder / MODEL).exists() and not (given.overwrite or going_on):
+    found = [name for name in (FILE, MODEL) if (folder / name).exists()]
+    going_on = given.alone and FILE in found
+    if found and not (given.overwrite or going_on):
         raise ValueError(
             f"{folder} must hold no model yet: name another folder with --out, or say "
-            f"--overwrite. Found {MODEL}."
+            f"--overwrite. Found {found[-1]}."
         )
     if given.alone:
         _fit_alone(given, recipe, folder)
@@ -49,6 +50,8 @@ def fit(given: Namespace) -> None:
 
 def _fit_alone(given: Namespace, recipe: Recipe, folder: Path) -> None:
     study = recipe.study()
+    if given.overwrite:
+        (folder / FILE).unlink(missing_ok=True)
     fitted = training.fit(
         study,
         recipe.models[given.model],
@@ -60,6 +63,7 @@ def _fit_alone(given: Namespace, recipe: Recipe, folder: Path) -> None:
         resume=(folder / FILE).exists(),
     )
     _keep(fitted, given.study, folder)
+    (folder / RESULTS).unlink(missing_ok=True)  # of another comparison
     _say(fitted, given.model, given.seed)
     print(_table(fitted.evaluate(study.part("test"))))
 
@@ -69,6 +73,7 @@ def _fit_all(given: Namespace, recipe: Recipe, folder: Path) -> None:
         _say(fitted, name, seed)
         if (name, seed) == (given.model, 0):
             _keep(fitted, given.study, folder)
+            (folder / FILE).unlink(missing_ok=True)  # of another model
 
     found = compare(
         recipe.study(),
@@ -79,7 +84,7 @@ def _fit_all(given: Namespace, recipe: Recipe, folder: Path) -> None:
         device=given.device,
         done=done,
     )
-    found.results.to_csv(folder / "results.csv", index=False)
+    found.results.to_csv(folder / RESULTS, index=False)
     table = _beside(found, given.model)
     print(table.to_string())
     print(f"\nMean over {given.seeds} seeds and half its 95 % interval.")

@@ -196,6 +196,25 @@ def test_a_model_is_not_written_over_unasked(capsys):
     assert main([*again, "--overwrite"]) == 0
 
 
+def test_overwriting_begins_anew_and_leaves_nothing_of_what_was_there(folder, capsys):
+    here, told = folder / "here", ["fit", "mine.toml", "--out", "here"]
+    alone, all_of_them = [*told, "--alone"], [*told, "--seeds", "2"]
+    assert main(alone) == 0
+    assert main([*alone, "--overwrite", "--seed", "3"]) == 0
+    assert load(here).run["seed"] == 3
+    assert main(all_of_them) == 2
+    assert "must hold no model yet" in capsys.readouterr().err
+    assert main([*all_of_them, "--overwrite"]) == 0
+    assert not (here / "checkpoint.safetensors").exists()
+    assert (here / "results.csv").exists()
+    assert main(alone) == 2
+    assert main([*alone, "--overwrite"]) == 0
+    assert not (here / "results.csv").exists()
+    (here / "model.safetensors").unlink()  # as if it had been killed
+    assert main(all_of_them) == 2
+    assert "Found checkpoint.safetensors" in capsys.readouterr().err
+
+
 def test_predict_answers_rows_without_labels(folder, capsys, monkeypatch):
     main(["fit", "mine.toml", "--alone"])
     new = pd.DataFrame({"city": ["Oslo", "Rome"], "age": [60.0, 20.0]}, index=[7, 9])
