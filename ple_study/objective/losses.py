@@ -55,10 +55,10 @@ def task_losses(
     dtype = reduce(
         torch.promote_types, (z.dtype for z in logits.values()), torch.float32
     )
+    logits, labels = (_in_deviations(tasks, v, dtype) for v in (logits, labels))
     found = torch.stack([labels[name] for name in names]).to(dtype)
     weight = _row_weights(names, found, weights)
-    logits, found = _in_deviations(tasks, logits, names, found.nan_to_num(0.0))
-    rows = _row_losses(groups, names, logits, found, weight > 0)
+    rows = _row_losses(groups, names, logits, found.nan_to_num(0.0), weight > 0)
     total = weight.sum(1)
     present = total > 0
     # An absent task's sum is zero, whatever divides it.
@@ -71,20 +71,12 @@ def task_losses(
 
 
 def _in_deviations(
-    tasks: Sequence[TaskSpec],
-    logits: Mapping[str, Tensor],
-    names: Sequence[str],
-    labels: Float[Tensor, "task batch"],
-) -> tuple[dict[str, Tensor], Float[Tensor, "task batch"]]:
-    """A regression's answers and labels, divided by how far its label strays."""
+    tasks: Sequence[TaskSpec], values: Mapping[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Answers or labels, a regression's divided by how far its label strays."""
+    # By plain numbers: a tensor of them would be copied to the device at every step.
     strays = {t.name: t.scale[1] for t in tasks if t.scale[1] != 1.0}
-    scaled = dict(logits)
-    for name, unit in strays.items():
-        scaled[name] = logits[name].to(labels.dtype) / unit
-    if strays:
-        units = [strays.get(name, 1.0) for name in names]
-        labels = labels / labels.new_tensor(units)[:, None]
-    return scaled, labels
+    return {**values} | {k: values[k].to(dtype) / unit for k, unit in strays.items()}
 
 
 def _row_weights(

@@ -2,6 +2,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ple_study.objective.losses import task_losses
 from ple_study.schema import TaskSpec
@@ -241,3 +242,24 @@ def test_weights_of_an_unknown_task_are_refused():
 def test_a_loss_of_another_kind_is_refused(kind, classes, loss):
     with pytest.raises(ValueError, match=f"Loss of the {kind} task 'x' must be one of"):
         TaskSpec(name="x", kind=kind, classes=classes, loss=loss)
+
+
+class Operations(TorchDispatchMode):
+    """The names of all that torch was asked to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.plain
+def test_no_number_of_a_task_is_made_a_tensor():
+    logits, labels, weights = study()
+    with Operations() as seen:
+        task_losses(TASKS, logits, labels, weights)
+    assert "huber_loss" in seen.names
+    assert "lift_fresh" not in seen.names  # what torch.tensor and new_tensor end with
