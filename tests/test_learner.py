@@ -100,3 +100,18 @@ def test_reported_losses_are_raw_means_over_the_batches_that_observed_the_task()
     assert both["spend"] == pytest.approx(alone["spend"])
     assert both["brand"] == pytest.approx(alone["brand"])
     assert set(own.losses().values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("epochs", 0), ("batch_size", 0), ("patience", 0), ("lr", 0.0), ("clip", -1.0)],
+)
+def test_training_options_out_of_range_are_named(option, value):
+    with pytest.raises(ValueError, match=f"needs {option} >.*Found {value}"):
+        Training(**{option: value})
+
+
+@pytest.mark.plain
+def test_an_unknown_schedule_is_named():
+    with pytest.raises(ValueError, match="Found 'linear'"):
+        Training(schedule="linear")

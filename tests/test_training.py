@@ -1,48 +1,17 @@
-"""A run is a function of its arguments, and no kill changes what it answers."""
+"""A run is a function of its arguments, and ends at its best epoch."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ple_study import progress, training
-from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec
-from ple_study.checkpoint import read
 from ple_study.data.loader import Loader, Scaler
-from ple_study.experts.mlp import MLPSpec
 from ple_study.objective.losses import task_losses
-from ple_study.objective.weighting import UncertaintyWeightingSpec
-from ple_study.schema import TaskSpec
 from ple_study.training import Training, fit
+from tests.runs import BOTTOM, PLE, SHORT, SMALL, run, same
 from tests.studies import mixed
-
-SMALL = MLPSpec(dims=(8, 7), dropout=0.2)
-TOWER = MLPSpec(dims=(6,))
-BOTTOM = SharedBottomSpec(trunk=SMALL, tower=TOWER)
-PLE = PLESpec(levels=2, shared=2, private=1, expert=SMALL, tower=TOWER)
-SHORT = Training(epochs=4, batch_size=32, lr=0.01, schedule="cosine")
-ROOT = Path(__file__).parents[1]
-
-
-def same(first, second):
-    """Whether two fitted models have equal histories and equal bits."""
-    states = first.model.state_dict(), second.model.state_dict()
-    return first.history == second.history and all(
-        torch.equal(tensor, states[1][name]) for name, tensor in states[0].items()
-    )
-
-
-def run(**changes):
-    learned = UncertaintyWeightingSpec()
-    options = {"training": SHORT, "weighting": learned, "seed": 5, "device": "cpu"}
-    return fit(mixed(), PLE, **(options | changes))
 
 
 def test_training_beats_the_trivial_answer_on_every_task():
@@ -191,103 +160,6 @@ def test_a_device_that_is_not_there_is_named():
         run(device="tpu")
 
 
-KILLED = """
-import os, signal, sys
-from ple_study.{module} import {owner}
-from tests.test_training import run
-
-whole, calls = {owner}.{name}, 0
-
-def until_killed(*args, **options):
-    global calls
-    calls += 1
-    if calls == {calls}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(*args, **options)
-
-{owner}.{name} = until_killed
-run(folder=sys.argv[1])
-"""
-
-
-def killed(folder, **place):
-    code = KILLED.format(**place)
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
-
-@pytest.mark.parametrize(
-    ("place", "epochs"),
-    [
-        # Six steps an epoch: the fourth step of the third.
-        ({"module": "learner", "owner": "Learner", "name": "training_step"}, 2),
-        # Between the writing of the second epoch's file and its move.
-        ({"module": "checkpoint", "owner": "Path", "name": "replace"}, 1),
-    ],
-    ids=["step", "write"],
-)
-def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, place, epochs):
-    calls = 2 * 6 + 4 if epochs == 2 else 3
-    killed(tmp_path, calls=calls, **place)
-    assert len(read(tmp_path / "checkpoint.safetensors")[1]["history"]) == epochs
-    resumed = run(folder=tmp_path, resume=True)
-    assert same(resumed, run())
-    assert same(resumed, run(folder=tmp_path, resume=True))
-    assert len(resumed.history) == SHORT.epochs > epochs
-
-
-def test_a_folder_with_a_run_is_not_written_over(tmp_path):
-    run(folder=tmp_path)
-    with pytest.raises(ValueError, match=r"hold no run yet.*Found checkpoint"):
-        run(folder=tmp_path)
-
-
-def test_resuming_names_what_is_wrong_with_the_folder(tmp_path):
-    with pytest.raises(ValueError, match="needs the folder"):
-        run(resume=True)
-    with pytest.raises(ValueError, match="Found no such file"):
-        run(folder=tmp_path / "nowhere", resume=True)
-    run(folder=tmp_path)
-    with pytest.raises(ValueError, match="Found another seed, precision"):
-        run(folder=tmp_path, resume=True, seed=6, precision="bf16")
-    study, wide = mixed(), MMoESpec(experts=2, expert=SMALL, tower=TOWER)
-    again = {"training": SHORT, "seed": 5, "folder": tmp_path, "resume": True}
-    with pytest.raises(ValueError, match="Found another spec, weighting"):
-        fit(study, wide, device="cpu", **again)
-    again["weighting"] = UncertaintyWeightingSpec()
-    tasks = (*study.schema.tasks[:3], TaskSpec(name="brand", kind="regression"))
-    other = replace(study, schema=replace(study.schema, tasks=tasks))
-    with pytest.raises(ValueError, match=r"Found another schema\."):
-        fit(other, PLE, device="cpu", **again)
-    with pytest.raises(ValueError, match=r"Found another rows\."):
-        fit(mixed(seed=1), PLE, device="cpu", **again)
-    file = tmp_path / "checkpoint.safetensors"
-    file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="must be a whole safetensors file"):
-        run(folder=tmp_path, resume=True)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("epochs", 0), ("batch_size", 0), ("patience", 0), ("lr", 0.0), ("clip", -1.0)],
-)
-def test_training_options_out_of_range_are_named(option, value):
-    with pytest.raises(ValueError, match=f"needs {option} >.*Found {value}"):
-        Training(**{option: value})
-
-
-@pytest.mark.plain
-def test_an_unknown_schedule_is_named():
-    with pytest.raises(ValueError, match="Found 'linear'"):
-        Training(schedule="linear")
-
-
 def test_a_table_of_categories_alone_trains():
     study = mixed()
     features = study.schema.categorical
@@ -322,25 +194,3 @@ def test_a_model_needs_a_column():
 def test_an_unknown_precision_is_named(precision):
     with pytest.raises(ValueError, match=f"A precision is one of.*Found {precision!r}"):
         fit(mixed(), BOTTOM, precision=precision, device="cpu")
-
-
-def test_everything_that_a_run_sees_is_in_its_fingerprint():
-    study = mixed()
-    first = training.fingerprint(study)
-    assert training.fingerprint(mixed()) == first
-    rows, split = study.rows, study.split
-    heavier = {"churn": rows.weights["churn"] * 2}
-    moved = {**split, "val": split["test"], "test": split["val"]}
-    for other in (
-        replace(study, rows=replace(rows, weights=heavier)),
-        replace(study, rows=replace(rows, weights={})),
-        replace(study, split=moved),
-    ):
-        assert training.fingerprint(other) != first
-
-
-def test_a_run_begun_without_a_gpu_has_none_of_its_random_numbers():
-    loader, here = Loader(mixed().rows, 8), torch.device("cpu")
-    states = progress.get_random(here, loader)
-    with torch.random.fork_rng():
-        progress.set_random(torch.device("cuda", 0), loader, states)

@@ -9,7 +9,9 @@ from torch import Tensor
 from ple_study.batch import Events
 from ple_study.data.hmm.baum_welch import Parameters
 
+STATES, CHANNELS = 4, 3
 SIZES = (5, 1, 7, 4)  # lengths of the customers' series
+MANY = (9, 1, 30, 17, 24, 2, 30)
 
 
 class Truth(NamedTuple):
