@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
 from ple_study.experts.mlp import MLPSpec
+from ple_study.names import nearest
 from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ def spec_from_json(data: Any) -> Any:
         raise ValueError(
             f"A spec names its class, one of {list(_PARTS)}; another class is handed "
             f"over as `spec`. Found {data.get('spec')!r}."
+            f"{nearest(data.get('spec'), _PARTS)}"
         )
     return filled(_PARTS[data["spec"]], parts)
 
@@ -83,6 +85,7 @@ def filled(part: type[T], given: Mapping[str, Any]) -> T:
         if name not in kinds:
             raise ValueError(
                 f"{part.__name__} takes {list(kinds)}. Found another argument {name!r}."
+                f"{nearest(name, kinds)}"
             )
         kind = kinds[name]
         if kind in _PLAIN and type(value) not in _PLAIN[kind]:

@@ -15,6 +15,7 @@ from ple_study.data.tables import batch_from_frame
 from ple_study.export import FILE as MODEL
 from ple_study.export import load, save, to_onnx
 from ple_study.fitted import Fitted
+from ple_study.names import nearest
 from ple_study.progress import FILE
 from ple_study.recipes import Recipe
 
@@ -27,7 +28,7 @@ def fit(given: Namespace) -> None:
     if given.model not in recipe.models:
         raise ValueError(
             f"A model of {given.study} is one of {list(recipe.models)}. "
-            f"Found {given.model!r}."
+            f"Found {given.model!r}.{nearest(given.model, recipe.models)}"
         )
     options = ("epochs", "batch_size", "lr")
     asked = {name: vars(given)[name] for name in options if name in given}

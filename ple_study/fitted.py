@@ -12,6 +12,7 @@ from torch import Tensor
 from ple_study import metrics
 from ple_study.batch import Batch, Model, ModelSpec, Output, Rows, tree_map
 from ple_study.data.loader import Scaler
+from ple_study.names import nearest
 from ple_study.objective.losses import task_losses
 from ple_study.schema import Schema, TaskSpec
 
@@ -147,4 +148,6 @@ def check_monitor(schema: Schema, monitor: str) -> None:
         own = ("loss", "skill", *metrics.METRICS[task.kind])
         names += [f"{task.name}/{metric}" for metric in own]
     if monitor not in names:
-        raise ValueError(f"A monitor is one of {names}. Found {monitor!r}.")
+        raise ValueError(
+            f"A monitor is one of {names}. Found {monitor!r}.{nearest(monitor, names)}"
+        )

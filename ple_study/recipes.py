@@ -25,6 +25,7 @@ from ple_study.data.loader import Study, random_split
 from ple_study.data.synthetic import regression_pair
 from ple_study.data.tables import from_frame, infer_schema
 from ple_study.experts.mlp import MLPSpec
+from ple_study.names import nearest
 from ple_study.objective.weighting import WeightingSpec
 from ple_study.schema import TaskSpec
 from ple_study.training import TRAINING, WEIGHTING, Training
@@ -103,6 +104,7 @@ def recipe(name: str) -> Recipe:
     if not name.endswith(".toml"):
         raise ValueError(
             f"A study is one of {list(RECIPES)} or a .toml file. Found {name!r}."
+            f"{nearest(name, RECIPES)}"
         )
     return from_toml(name)
 
@@ -201,4 +203,6 @@ def _spec(name: str, given: Any, *, model: bool) -> Any:
 def _names(what: str, found: Iterable[str], allowed: tuple[str, ...]) -> None:
     other = [name for name in found if name not in allowed]
     if other:
-        raise ValueError(f"{what} are {allowed}. Found {other}.")
+        raise ValueError(
+            f"{what} are {allowed}. Found {other}.{nearest(other[0], allowed)}"
+        )

@@ -4,27 +4,16 @@ Everything here is numbers and names, checked when made. No tensor, no module.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, get_args
+
+from ple_study.names import nearest, one_of, unique
 
 FeatureKind = Literal["numeric", "probability", "categorical"]
 TaskKind = Literal["binary", "multiclass", "regression", "contrastive"]
 Loss = Literal["default", "huber", "in_batch"]
 Value = str | int | bool
-
-
-def _one_of(what: str, found: str, allowed: tuple[str, ...]) -> None:
-    if found not in allowed:
-        raise ValueError(f"{what} must be one of {allowed}. Found {found!r}.")
-
-
-def _unique(what: str, names: Iterable[object]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"{what} must be unique. Found more than once: {twice[:5]}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +33,9 @@ class Feature:
     dim: int = 16  # embedding width of a categorical column
 
     def __post_init__(self) -> None:
-        _one_of(f"Kind of feature {self.name!r}", self.kind, get_args(FeatureKind))
+        one_of(f"Kind of feature {self.name!r}", self.kind, get_args(FeatureKind))
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
-        _unique(f"Vocabulary of feature {self.name!r}", self.vocabulary)
+        unique(f"Vocabulary of feature {self.name!r}", self.vocabulary)
         if (self.kind == "categorical") != bool(self.vocabulary):
             raise ValueError(
                 f"A categorical feature has a vocabulary and no other has one. Found "
@@ -72,7 +61,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        _unique(f"Channels of sequence {self.name!r}", self.channels)
+        unique(f"Channels of sequence {self.name!r}", self.channels)
         if self.steps < 1 or not self.channels:
             raise ValueError(
                 f"Sequence {self.name!r} needs one step and one channel or more. Found "
@@ -105,10 +94,10 @@ class TaskSpec:
     scale: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        _one_of(f"Kind of task {self.name!r}", self.kind, get_args(TaskKind))
+        one_of(f"Kind of task {self.name!r}", self.kind, get_args(TaskKind))
         other = {"regression": ("huber",), "contrastive": ("in_batch",)}
         losses = ("default", *other.get(self.kind, ()))
-        _one_of(f"Loss of the {self.kind} task {self.name!r}", self.loss, losses)
+        one_of(f"Loss of the {self.kind} task {self.name!r}", self.loss, losses)
         if (self.kind in ("multiclass", "contrastive")) != (self.classes > 1):
             raise ValueError(
                 f"A multiclass or contrastive task has 2 classes or more, any other "
@@ -172,10 +161,10 @@ class Schema:
         for name in ("features", "tasks", "sequences", "diagrams", "transfers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "states", tuple(self.states))
-        _unique("Feature names", (f.name for f in self.features))
-        _unique("Task names", self.task_names)
-        _unique("Sequence names", (s.name for s in self.sequences))
-        _unique("Diagram names", self.diagrams)
+        unique("Feature names", (f.name for f in self.features))
+        unique("Task names", self.task_names)
+        unique("Sequence names", (s.name for s in self.sequences))
+        unique("Diagram names", self.diagrams)
         shared = {f.name for f in self.features} & set(self.task_names)
         if shared:
             raise ValueError(
@@ -193,6 +182,7 @@ class Schema:
                     raise ValueError(
                         f"Transfer {edge.source} -> {edge.target} names an unknown "
                         f"task {name!r}. Tasks are {list(graph)}."
+                        f"{nearest(name, graph)}"
                     )
             graph[edge.target].add(edge.source)
         try:
@@ -220,7 +210,10 @@ class Schema:
         for task in self.tasks:
             if task.name == name:
                 return task
-        raise ValueError(f"Unknown task {name!r}. Tasks are {list(self.task_names)}.")
+        raise ValueError(
+            f"Unknown task {name!r}. Tasks are {list(self.task_names)}."
+            f"{nearest(name, self.task_names)}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The schema as plain JSON values; ``Schema.from_json`` reads it back."""

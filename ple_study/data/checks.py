@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ple_study.batch import Batch, Rows
+from ple_study.names import nearest
 from ple_study.schema import Schema, TaskSpec
 
 SPLITS = ("train", "val", "test")
@@ -30,6 +31,7 @@ def check_lengths(schema: Schema, rows: Rows) -> None:
     if unknown:
         raise ValueError(
             f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
+            f"{nearest(unknown[0], schema.task_names)}"
         )
     named = {**{f"weights of {k}": v for k, v in rows.weights.items()}, **rows.labels}
     named |= {k: v.values for k, v in rows.batch.events.items()}

@@ -11,6 +11,7 @@ from pandas.api import types
 from torch import Tensor
 
 from ple_study.batch import Batch, Rows
+from ple_study.names import nearest
 from ple_study.schema import Feature, Schema, TaskSpec, Value
 
 KINDS: dict[type, str] = {str: "text", bool: "boolean", int: "number"}
@@ -31,6 +32,7 @@ def check_names(found: Iterable[object], wanted: Iterable[str]) -> None:
     if missing:
         raise ValueError(
             f"The table needs the columns {missing[:5]}. Found {list(counts)[:20]}."
+            f"{nearest(missing[0], counts)}"
         )
 
 
@@ -136,6 +138,7 @@ def wanted(schema: Schema, weights: Mapping[str, str], customer: str) -> list[st
     if unknown:
         raise ValueError(
             f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
+            f"{nearest(unknown[0], schema.task_names)}"
         )
     both = sorted({f.name for f in schema.features} & set(weights.values()))
     if both:

@@ -21,6 +21,7 @@ from ple_study.data.checks import (
     check_split,
     check_weights,
 )
+from ple_study.names import nearest
 from ple_study.schema import Schema
 
 
@@ -69,7 +70,10 @@ class Study:
     def part(self, name: str) -> Rows:
         """The rows of ``train``, ``val`` or ``test``."""
         if name not in self.split:
-            raise ValueError(f"A part is one of {list(self.split)}. Found {name!r}.")
+            raise ValueError(
+                f"A part is one of {list(self.split)}. Found {name!r}."
+                f"{nearest(name, self.split)}"
+            )
         return self.rows.rows(self.split[name])
 
     def scaled(self) -> "Study":
