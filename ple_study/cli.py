@@ -42,7 +42,12 @@ mine.toml:
   stage = "multiclass"              # 0, 1, 2 ...
   spend = "regression"              # any number, in a unit of its own
 
-  [training]                        # may be left out, as what follows
+  [split]                           # may be left out, as what follows:
+  column = "date"                   # then 60 / 20 / 20 % of the rows, at random
+  val = 2024-05-01                  # rows before: training
+  test = 2024-06-01                 # rows before: validation
+
+  [training]
   epochs = 20
 
   [weighting]

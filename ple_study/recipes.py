@@ -13,25 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
 from ple_study.batch import ModelSpec
 from ple_study.checkpoint import filled, spec_from_json
 from ple_study.data import census as census_data
 from ple_study.data import journey as journey_data
-from ple_study.data.loader import Study, random_split
+from ple_study.data.loader import Study
 from ple_study.data.synthetic import regression_pair
-from ple_study.data.tables import from_frame, infer_schema
 from ple_study.experts.mlp import MLPSpec
 from ple_study.names import nearest
 from ple_study.objective.weighting import WeightingSpec
-from ple_study.schema import TaskSpec
+from ple_study.own_table import own_table
 from ple_study.training import TRAINING, WEIGHTING, Training
 
-TABLES = ("data", "tasks", "models", "training", "weighting")
+TABLES = ("data", "tasks", "split", "models", "training", "weighting")
 DATA = ("parquet", "ignore", "weights", "seed")
+SPLIT = ("column", "val", "test")
 
 
 def baselines(trunk: MLPSpec, expert: MLPSpec, tower: MLPSpec) -> dict[str, ModelSpec]:
@@ -120,6 +117,11 @@ def from_toml(path: str | Path) -> Recipe:
         weights = { bought = "weight" } # sample weights of a task
         seed = 0                        # of the split, 60 / 20 / 20 %
 
+        [split]                         # by time instead of at random
+        column = "date"                 # dates or numbers
+        val = 2024-05-01                # validation begins
+        test = 2024-06-01               # test begins
+
         [tasks]                         # label columns and their kinds,
         bought = "binary"
         [tasks.stage]                   # or the arguments of TaskSpec
@@ -152,6 +154,13 @@ def from_toml(path: str | Path) -> Recipe:
             f"{path} must name data.parquet and tasks. Found {list(tables)}."
         )
     _names("Arguments of data", tables["data"], DATA)
+    split = tables.get("split", {})
+    _names("Arguments of split", split, SPLIT)
+    if split and (set(split) != set(SPLIT) or "seed" in tables["data"]):
+        raise ValueError(
+            f"A split by time needs {SPLIT} and no seed. Found {list(split)} and data "
+            f"with {list(tables['data'])}."
+        )
     own: dict[str, Any] = {}
     if "models" in tables:
         own["models"] = {
@@ -162,33 +171,8 @@ def from_toml(path: str | Path) -> Recipe:
         own["training"] = filled(Training, tables["training"])
     if "weighting" in tables:
         own["weighting"] = _spec("weighting", tables["weighting"], model=False)
-    return Recipe(study=partial(_table, path, tables["data"], tables["tasks"]), **own)
-
-
-def _table(path: Path, data: dict[str, Any], tasks: dict[str, Any]) -> Study:
-    """The study of a recipe's Parquet file; the split is by ``seed``."""
-    try:
-        frame = pd.read_parquet(path.parent / data["parquet"])
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} must name a Parquet file. Found: {error}.") from error
-    seed, weights = data.get("seed", 0), data.get("weights", {})
-    split = random_split(len(frame), seed=seed)
-    ignore = [*data.get("ignore", ()), *weights.values()]
-    given = {k: v if isinstance(v, dict) else {"kind": v} for k, v in tasks.items()}
-    schema = infer_schema(
-        frame,
-        tasks={name: part.get("kind", "binary") for name, part in given.items()},
-        train=split["train"],
-        ignore=list(dict.fromkeys(ignore)),
-    )
-    own = tuple(_filled_in(task, given[task.name]) for task in schema.tasks)
-    schema = replace(schema, tasks=own)
-    return from_frame(frame, schema, split=split, weights=weights)
-
-
-def _filled_in(task: TaskSpec, given: Mapping[str, Any]) -> TaskSpec:
-    """What was inferred of a task, and over it what its table says."""
-    return filled(TaskSpec, {**vars(task), **given})
+    study = partial(own_table, path, tables["data"], tables["tasks"], split)
+    return Recipe(study=study, **own)
 
 
 def _spec(name: str, given: Any, *, model: bool) -> Any:
