@@ -64,16 +64,17 @@ class SingleTask(Model):
     def __init__(self, schema: Schema, spec: SingleTaskSpec) -> None:
         super().__init__()
         alone = SharedBottomSpec(trunk=spec.trunk, tower=spec.tower)
-        self.models = nn.ModuleList(
-            alone.build(replace(schema, tasks=(task,), transfers=()))
-            for task in schema.tasks
-        )
+        each = [replace(schema, tasks=(t,), transfers=()) for t in schema.tasks]
+        self.models = nn.ModuleList(map(alone.build, each))
+        self.names = schema.task_names
 
     def forward(self, batch: Batch) -> Output:
         outputs = [model(batch) for model in self.models]
         logits = {k: v for output in outputs for k, v in output.logits.items()}
-        experts = tuple(e for output in outputs for e in output.experts)
-        return Output(logits, (), experts)
+        return Output(logits, (), tuple(e for o in outputs for e in o.experts))
+
+    def parts(self) -> dict[str, str]:
+        return {name: f"models.{i}." for i, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,13 @@ class Model(nn.Module, ABC):
         """The parameters that more than one task trains; none by default."""
         return []
 
+    def parts(self) -> dict[str, str]:
+        """By task, how the names of its parameters begin, if tasks share none.
+
+        Of such tasks ``fit`` keeps the weights of each one's own best epoch.
+        """
+        return {}
+
 
 class ModelSpec(ABC):
     """Numbers and names that build a model for a schema: a frozen dataclass."""

@@ -15,6 +15,7 @@ from ple_study.data.tables import batch_from_frame
 from ple_study.export import FILE as MODEL
 from ple_study.export import load, save, to_onnx
 from ple_study.fitted import Fitted
+from ple_study.metrics import score
 from ple_study.names import nearest
 from ple_study.progress import FILE
 from ple_study.recipes import Recipe
@@ -151,9 +152,10 @@ def _keep(fitted: Fitted, study: str, folder: Path) -> None:
 
 def _say(fitted: Fitted, model: str, seed: int) -> None:
     if sys.stderr.isatty():
-        score = fitted.history[fitted.best_epoch - 1]["score"]
+        at = fitted.epochs.items()
+        found = score({task: fitted.history[n - 1]["val"][task] for task, n in at})
         epochs = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
-        print(f"{model}, seed {seed}: {epochs}, {SCORE} {score:.3f}", file=sys.stderr)
+        print(f"{model}, seed {seed}: {epochs}, {SCORE} {found:.3f}", file=sys.stderr)
 
 
 def _table(found: dict[str, dict[str, float]]) -> str:

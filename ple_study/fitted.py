@@ -1,5 +1,6 @@
 """A trained model and what one asks of it: probabilities, gates, metrics."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -27,6 +28,8 @@ Logits = dict[str, Float[Tensor, "batch _"]]
 class Fitted:
     """A trained model with all that its answers need; its weights are the best epoch's.
 
+    Of a model whose tasks share nothing, each task's weights are its own best epoch's.
+
     ``history`` has an entry an epoch: ``epoch`` (from one), ``train`` (raw loss by
     task), ``val`` (by task: raw ``loss`` and every metric) and ``score``. ``run`` is
     what was asked for, as JSON values. Batches and rows are given as the study has
@@ -42,8 +45,13 @@ class Fitted:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from one, whose weights the model has."""
-        return best(self.history, self.run["training"]["monitor"])
+        """The epoch, from one, whose weights the model has: the last of ``epochs``."""
+        return max(self.epochs.values())
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """The epoch, from one, whose weights answer each task."""
+        return kept(self.model, self.history, self.run["training"])
 
     @property
     def peaks(self) -> dict[str, int]:
@@ -125,13 +133,38 @@ def judge(schema: Schema, model: Model, rows: Rows) -> dict[str, Any]:
     return {"val": val, "score": metrics.score(found)}
 
 
-def best(history: Sequence[dict[str, Any]], monitor: str) -> int:
-    """The epoch, from one, that was best by ``score`` or ``task/metric``."""
+def kept(
+    model: Model, history: Sequence[dict[str, Any]], training: Mapping[str, Any]
+) -> dict[str, int]:
+    """The epoch, from one, whose weights answer each task.
+
+    Tasks that share nothing have each the epoch at which a run of its own would have
+    ended: the ``score`` of one task is its skill. A task whose skill the validation
+    rows do not define goes by the score of all.
+    """
+    monitor, patience = training["monitor"], training["patience"]
+    epochs = dict.fromkeys(history[0]["val"], best(history, monitor, patience))
+    own = model.parts() if monitor == "score" else {}
+    defined = [task for task in own if not math.isnan(history[0]["val"][task]["skill"])]
+    return epochs | {t: best(history, f"{t}/skill", patience) for t in defined}
+
+
+def best(
+    history: Sequence[dict[str, Any]], monitor: str, patience: int | float = math.inf
+) -> int:
+    """The epoch, from one, that was best by ``score`` or ``task/metric``.
+
+    What comes after ``patience`` epochs without an improvement does not count.
+    """
     sign = -1 if monitor.rpartition("/")[2] in LOWER else 1
     found = [sign * monitored(entry, monitor) for entry in history]
-    return 1 + max(
-        range(len(found)), key=lambda i: (found[i] == found[i], found[i], -i)
-    )
+    peak, top = 0, -math.inf
+    for epoch, value in enumerate(found):
+        if epoch - peak > patience:
+            break
+        if value > top:
+            peak, top = epoch, value
+    return 1 + peak
 
 
 def monitored(entry: dict[str, Any], monitor: str) -> float:

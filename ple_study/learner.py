@@ -26,7 +26,8 @@ class Training:
     twentieth of all steps and then falls to zero. Training ends when ``monitor`` has
     not improved for ``patience`` epochs: the composite ``score`` of the validation
     rows, or one metric of one task, such as ``churn/auc``; never the weighted loss,
-    which moves with its own weights.
+    which moves with its own weights. Tasks that share no parameter (``Model.parts``)
+    are stopped one by one where the monitor is ``score``.
     """
 
     epochs: int = 15

@@ -18,7 +18,7 @@ from ple_study import checkpoint
 from ple_study.batch import Rows
 from ple_study.checkpoint import inside, under
 from ple_study.data.loader import Loader
-from ple_study.fitted import best, judge, monitored
+from ple_study.fitted import judge, kept, monitored
 from ple_study.learner import Learner
 
 FILE = "checkpoint.safetensors"
@@ -45,13 +45,13 @@ class Progress(L.Callback):
     def finished(self) -> bool:
         """Whether all epochs are over, or too many without an improvement."""
         epochs, training = len(self.history), self.run["training"]
-        idle = epochs - self.peak if epochs else 0
+        idle = epochs - max(self.peaks.values()) if epochs else 0
         return bool(epochs >= training["epochs"] or idle >= training["patience"])
 
     @property
-    def peak(self) -> int:
-        """The best epoch so far, from one."""
-        return best(self.history, self.run["training"]["monitor"])
+    def peaks(self) -> dict[str, int]:
+        """Each task's best epoch so far, from one."""
+        return kept(self.learner.model, self.history, self.run["training"])
 
     def on_train_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
         if self.saved:
@@ -63,11 +63,18 @@ class Progress(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, _: L.LightningModule) -> None:
         self.history.append(self._close())
-        if self.peak == len(self.history):
-            weights = self.learner.model.state_dict()
-            self.best = {name: t.detach().clone() for name, t in weights.items()}
+        self._keep()
         self.save(trainer)
         trainer.should_stop = self.finished
+
+    def _keep(self) -> None:
+        """The weights of the tasks that were never better than now."""
+        parts, model = self.learner.model.parts(), self.learner.model
+        better = [name for name, n in self.peaks.items() if n == len(self.history)]
+        starts = tuple(parts.get(name, "") for name in better)
+        for name, tensor in model.state_dict().items():
+            if name.startswith(starts):
+                self.best[name] = tensor.detach().clone()
 
     def _close(self) -> dict[str, Any]:
         epoch, train = len(self.history) + 1, self.learner.losses()

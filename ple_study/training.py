@@ -55,6 +55,8 @@ def fit(
 ) -> Fitted:
     """Train ``spec`` on the study's training rows; the best epoch's weights are kept.
 
+    Of tasks that share nothing each keeps its own best epoch's.
+
     The study comes unscaled: the scaler is learned here, from the training rows, and
     travels with the model. ``device`` is ``auto`` (the environment's PLE_STUDY_DEVICE,
     or else CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.

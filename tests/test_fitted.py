@@ -120,3 +120,9 @@ def test_monitors_are_the_metrics_of_each_kind():
     for monitor in ("loss", "spend/auc", "nobody/auc", "churn"):
         with pytest.raises(ValueError, match=f"Found '{monitor}'"):
             check_monitor(SCHEMA, monitor)
+
+
+@pytest.mark.parametrize(("patience", "epoch"), [(1, 1), (2, 1), (3, 4)])
+def test_what_comes_after_patience_has_run_out_does_not_count(patience, epoch):
+    found = history([0.3, 0.2, 0.1, 0.4, 0.4], [1.0] * 5)
+    assert best(found, "score", patience) == epoch
