@@ -137,7 +137,8 @@ class Model(nn.Module, ABC):
     def parts(self) -> dict[str, str]:
         """By task, how the names of its parameters begin, if tasks share none.
 
-        Of such tasks ``fit`` keeps the weights of each one's own best epoch.
+        Such tasks are trained as if each were alone: ``fit`` clips every part's own
+        gradient and keeps every part's own best epoch.
         """
         return {}
 

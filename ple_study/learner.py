@@ -1,6 +1,7 @@
 """One step of training, and the options that shape it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -27,7 +28,7 @@ class Training:
     not improved for ``patience`` epochs: the composite ``score`` of the validation
     rows, or one metric of one task, such as ``churn/auc``; never the weighted loss,
     which moves with its own weights. Tasks that share no parameter (``Model.parts``)
-    are stopped one by one where the monitor is ``score``.
+    are clipped one by one, and stopped one by one where the monitor is ``score``.
     """
 
     epochs: int = 15
@@ -84,6 +85,21 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
     ]
 
 
+def apart(model: Model, parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """The parameters, by part of the model; what is of no part is together."""
+    starts = model.parts().values()
+    part = {
+        id(p): start
+        for name, p in model.named_parameters()
+        for start in starts
+        if name.startswith(start)
+    }
+    found: dict[str, list[nn.Parameter]] = {}
+    for p in parameters:
+        found.setdefault(part.get(id(p), ""), []).append(p)
+    return list(found.values())
+
+
 class Learner(L.LightningModule):
     """Forward, raw losses, their weighting, and what the model itself asks for."""
 
@@ -98,6 +114,7 @@ class Learner(L.LightningModule):
         super().__init__()
         self.schema, self.model, self.weighting = schema, model, weighting
         self.options, self.steps, self.done = training, steps, 0
+        self.clipped: list[list[nn.Parameter]] = []
         self.total: Tensor
         total = torch.zeros(2, len(schema.tasks))
         self.register_buffer("total", total, persistent=False)
@@ -127,16 +144,15 @@ class Learner(L.LightningModule):
             for group, rate in zip([*groups, learned], rates, strict=True)
             if group["params"]
         ]
+        self.clipped = apart(self.model, [p for part in parts for p in part["params"]])
         return torch.optim.AdamW(parts, fused=True)
 
-    def configure_gradient_clipping(
-        self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
-    ) -> None:
-        own = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = get_total_norm([p.grad for p in own if p.grad is not None])
-        # Where asking costs no wait for a device, a small gradient is left alone.
-        if self.device.type != "cpu" or norm > self.options.clip:
-            clip_grads_with_norm_(own, self.options.clip, norm)
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        for own in self.clipped:
+            norm = get_total_norm([p.grad for p in own if p.grad is not None])
+            # Where asking costs no wait for a device, a small gradient is left alone.
+            if self.device.type != "cpu" or norm > self.options.clip:
+                clip_grads_with_norm_(own, self.options.clip, norm)
 
     def transfer_batch_to_device(self, batch: Rows, *_: Any) -> Rows:
         return batch  # the rows are there already
