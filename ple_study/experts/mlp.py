@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ple_study.experts.relu_chains import Chain, relu_chains
+
 Activation = Literal["relu", "silu"]
 Norm = Literal["none", "batch", "layer"]
 Lanes = Sequence[Float[Tensor, "batch _"]]
@@ -151,3 +153,30 @@ class ParallelMLP(nn.Module):
         # Only relu keeps no input for its gradient, so only it may overwrite.
         x = F.relu(x, inplace=True) if self.spec.activation == "relu" else F.silu(x)
         return F.dropout(x, self.spec.dropout, self.training)
+
+
+def side_by_side(
+    *parts: tuple[ParallelMLP, Tensor | Lanes],
+) -> Float[Tensor, "batch lane dim"]:
+    """What all lanes of several MLPs answer, each MLP on its own inputs."""
+    some = [(mlp, inputs) for mlp, inputs in parts if mlp.lanes]
+    if not all(trains_as_chains(*part) for part in some):
+        return torch.stack([y for mlp, inputs in some for y in mlp(inputs)], dim=1)
+    reads: list[Tensor] = []
+    chains: list[Chain] = []
+    for mlp, inputs in some:
+        reads += [inputs] * mlp.lanes if isinstance(inputs, Tensor) else inputs
+        layers = [[p.unbind() for p in layer.parameters()] for layer in mlp.layers]
+        chains += [[(w[i], b[i]) for w, b in layers] for i in range(mlp.lanes)]
+    return relu_chains(reads, chains)
+
+
+def trains_as_chains(mlp: ParallelMLP, inputs: Tensor | Lanes) -> bool:
+    """Whether ``relu_chains`` computes the same here, and is the fastest form."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    plain = mlp.spec == MLPSpec(dims=mlp.spec.dims)  # relu, and nothing else
+    if not (mlp.training and mlp.spec.dims and plain):
+        return False
+    weight = mlp.layers[0].get_parameter("weight")
+    return weight.is_cpu and not run_together(weight, inputs)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+SCATTERED = 4  # to clear a row here and there costs as much as so many in line
+
 
 class RowGradient:
     """Keeps the gradient of one table from step to step.
@@ -28,6 +30,8 @@ class RowGradient:
             return
         if self.kept is None:
             self.kept = torch.zeros_like(table)
+        elif SCATTERED * len(self.touched) > len(self.kept):
+            self.kept.zero_()
         else:
             self.kept.index_fill_(0, self.touched, 0.0)
         self.touched = grad._indices()[0]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ple_study.experts.mlp import Lanes, MLPSpec, ParallelMLP
+from ple_study.experts.mlp import Lanes, MLPSpec, ParallelMLP, side_by_side
 
 
 class Mixture(NamedTuple):
@@ -23,22 +23,24 @@ class Mixture(NamedTuple):
 
 def mix(
     weights: Lanes,
-    experts: Lanes,
+    experts: Tensor | Lanes,
     listener: Int[Tensor, " slot"],
     place: Int[Tensor, " slot"],
 ) -> list[Float[Tensor, "batch dim"]]:
     """mixed[k] = sum_i weights[k][:, i] * expert of slot i, for every listener k.
 
-    Slots are numbered through: ``listener`` and ``place`` say whose each is and which
-    expert it names. One product for all; whom a listener may not hear weighs zero, so
-    an expert that is not finite spoils every listener, and all are NaN.
+    Experts are a list, or one ``[batch, expert, dim]``. Slots are numbered through:
+    ``listener`` and ``place`` say whose each is and which expert it names. One product
+    for all; whom a listener may not hear weighs zero, so an expert that is not finite
+    spoils every listener, and all are NaN.
     """
-    table = torch.stack(list(experts), dim=1)
-    (batch, count, _), listeners = table.shape, len(weights)
-    closed = table.new_zeros(batch, listeners * count)
-    slots = torch.cat(list(weights), dim=1).to(table.dtype)
+    if not isinstance(experts, Tensor):
+        experts = torch.stack(list(experts), dim=1)
+    (batch, count, _), listeners = experts.shape, len(weights)
+    closed = experts.new_zeros(batch, listeners * count)
+    slots = torch.cat(list(weights), dim=1).to(experts.dtype)
     matrix = closed.index_copy(1, listener * count + place, slots)
-    return list(torch.bmm(matrix.view(batch, listeners, count), table).unbind(1))
+    return list(torch.bmm(matrix.view(batch, listeners, count), experts).unbind(1))
 
 
 class Gate(nn.Module):
@@ -82,7 +84,7 @@ class Gate(nn.Module):
         rows = rows if self.norm is None else self.norm(rows.T).T
         return list(torch.split(rows, self.counts))
 
-    def forward(self, inputs: Tensor | Lanes, experts: Lanes) -> Mixture:
+    def forward(self, inputs: Tensor | Lanes, experts: Tensor | Lanes) -> Mixture:
         # Few slots and many rows: a softmax down the columns keeps a CPU's lanes full.
         weights = [scores.softmax(dim=0).T for scores in self.scores(inputs)]
         slots = self.get_buffer("listener"), self.get_buffer("place")
@@ -129,8 +131,10 @@ class CGCLayer(nn.Module):
     def forward(self, inputs: Tensor | Lanes) -> tuple[Mixture, list[Tensor]]:
         """The mixture (tasks, then the shared state) and the experts' outputs."""
         if isinstance(inputs, Tensor):
-            experts = self.private(inputs) + self.shared(inputs)
-            return self.gate(inputs, experts), experts
-        own = self.private([inputs[owner] for owner in self.owners])
-        experts = own + self.shared(inputs[-1])
-        return self.gate(inputs[: len(self.gate.counts)], experts), experts
+            heard: Tensor | Lanes = inputs
+            table = side_by_side((self.private, inputs), (self.shared, inputs))
+        else:
+            heard = inputs[: len(self.gate.counts)]
+            own = [inputs[owner] for owner in self.owners]
+            table = side_by_side((self.private, own), (self.shared, inputs[-1]))
+        return self.gate(heard, table), list(table.unbind(1))

@@ -1,0 +1,105 @@
+"""ReLU layers, trained on a CPU at little more than the price of their products.
+
+Between two products autograd passes over the memory for a bias, a mask, a sum of
+gradients, and for answers that are wanted side by side. Here a pass writes over what it
+reads, a product adds to what it would be added to, and answers lie where they belong.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+Layer = tuple[Float[Tensor, "_ _"], Float[Tensor, " _"]]  # weight and bias
+Chain = Sequence[Layer]
+
+_masked = torch.ops.aten.threshold_backward  # the gradient of relu
+
+
+def relu_chains(
+    inputs: Sequence[Float[Tensor, "batch _"]], chains: Sequence[Chain]
+) -> Float[Tensor, "batch chain dim"]:
+    """Chain c reads ``inputs[c]``; a layer (w, b) of it is x -> relu(x w^T + b).
+
+    Chains are of one depth and one last width.
+    """
+    own = list({id(x): x for x in inputs}.values())
+    place = {id(x): i for i, x in enumerate(own)}
+    reads = [place[id(x)] for x in inputs]
+    parameters = [part for chain in chains for layer in chain for part in layer]
+    table: Tensor = _ReLUChains.apply(reads, *own, *parameters)  # type: ignore[no-untyped-call]
+    return table
+
+
+class _ReLUChains(Function):
+    """``tensors``: the inputs, of which chain c reads ``reads[c]``, and all layers."""
+
+    @staticmethod
+    def forward(ctx: Any, reads: list[int], *tensors: Tensor) -> Tensor:
+        inputs, chains = _apart(reads, tensors)
+        dim, states = len(chains[0][-1][1]), []
+        # Chain after chain in memory: a row of all chains is wider than a page.
+        table = inputs[0].new_empty(len(reads), len(inputs[0]), dim)
+        for read, chain, answer in zip(reads, chains, table.unbind(), strict=True):
+            x = inputs[read]
+            for w, b in chain:
+                states.append(x)
+                out = answer if w is chain[-1][0] else None
+                x = torch.mm(x, w.T, out=out).add_(b).relu_()
+        table = table.transpose(0, 1)
+        ctx.reads, ctx.count = reads, len(tensors)
+        ctx.save_for_backward(*tensors, *states, table)
+        return table
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *saved, table = ctx.saved_tensors
+        tensors, states = saved[: ctx.count], saved[ctx.count :]
+        if torch.is_grad_enabled():  # the answer will be differentiated in its turn
+            return None, *_differentiable(ctx.reads, tensors, grad)
+        inputs, chains = _apart(ctx.reads, tensors)
+        found: list[Tensor | None] = [None] * len(inputs)
+        layers: list[Tensor] = []
+        for place, read in reversed(list(enumerate(ctx.reads))):
+            g = _masked(grad[:, place], table[:, place], 0)
+            for depth, (w, _) in reversed(list(enumerate(chains[place]))):
+                x = states.pop()
+                layers += [g.sum(0), g.T @ x]
+                if depth:
+                    g = g @ w
+                    _masked.grad_input(g, x, 0, grad_input=g)  # into g itself
+            if ctx.needs_input_grad[1 + read]:
+                summed = found[read]
+                found[read] = g @ w if summed is None else summed.addmm_(g, w)
+        return None, *found, *reversed(layers)
+
+
+def _differentiable(
+    reads: list[int], tensors: Sequence[Tensor], grad: Tensor
+) -> list[Tensor | None]:
+    """The same gradients, from torch's own operations."""
+    inputs, chains = _apart(reads, tensors)
+    answers = []
+    for read, chain in zip(reads, chains, strict=True):
+        x = inputs[read]
+        for w, b in chain:
+            x = F.relu(F.linear(x, w, b))
+        answers.append(x)
+    asked = [x for x in tensors if x.requires_grad]
+    table = torch.stack(answers, dim=1)
+    found = iter(torch.autograd.grad(table, asked, grad, create_graph=True))
+    return [next(found) if x.requires_grad else None for x in tensors]
+
+
+def _apart(
+    reads: list[int], tensors: Sequence[Tensor]
+) -> tuple[Sequence[Tensor], list[Chain]]:
+    count = max(reads) + 1
+    layers = list(zip(tensors[count::2], tensors[count + 1 :: 2], strict=True))
+    depth = len(layers) // len(reads)
+    chains: list[Chain] = [layers[i : i + depth] for i in range(0, len(layers), depth)]
+    return tensors[:count], chains
