@@ -20,6 +20,7 @@ from ple_study.data import census as census_data
 from ple_study.data import journey as journey_data
 from ple_study.data.loader import Study
 from ple_study.data.synthetic import regression_pair
+from ple_study.data.world import Bank
 from ple_study.experts.mlp import MLPSpec
 from ple_study.names import nearest
 from ple_study.objective.weighting import WeightingSpec
@@ -78,6 +79,15 @@ def census() -> Recipe:
     )
 
 
+def bank() -> Recipe:
+    """Sixteen tasks on 4,000 customers of a bank whose truth is planted."""
+    return Recipe(
+        study=Bank(4000).study,
+        models=MODELS,
+        training=Training(epochs=12, batch_size=256, lr=2e-3, schedule="cosine"),
+    )
+
+
 def synthetic() -> Recipe:
     """Two planted regressions, half alike (Ma et al. 2018, section 3)."""
     return Recipe(
@@ -90,6 +100,7 @@ def synthetic() -> Recipe:
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "journey": journey,
     "census": census,
+    "bank": bank,
     "synthetic": synthetic,
 }
 

@@ -152,7 +152,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.toml must be a TOML file"):
         recipe(str(tmp_path / "none.toml"))
     with pytest.raises(
-        ValueError, match=r"\['journey', 'census', 'synthetic'\].*'jorn'"
+        ValueError, match=r"\['journey', 'census', 'bank', 'synthetic'\].*'jorn'"
     ):
         recipe("jorn")
 
