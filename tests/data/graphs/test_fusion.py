@@ -69,6 +69,17 @@ def test_merchants_of_one_node_add_up_and_do_not_meet_themselves() -> None:
     assert not found.diagonal().any()
 
 
+def test_a_merchant_without_a_place_is_left_out() -> None:
+    garage = TREE.index["car", "garage"]
+    node = np.where(NODE == garage, 0, NODE)
+    met = _covisits()
+    assert met.to_dense()[node == 0].any()
+    found = fuse(TREE, met, node).to_dense()
+    wanted = _slow(TREE, met.to_dense(), node, 0.5)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    assert torch.equal(found[0], TREE.adjacency.to_dense()[0])
+
+
 def test_without_co_visits_the_tree_is_left() -> None:
     nothing = tensor(0 * matrix(_covisits()))
     found = fuse(TREE, nothing, NODE)
