@@ -71,7 +71,7 @@ def test_merchants_of_one_node_add_up_and_do_not_meet_themselves() -> None:
 
 def test_a_merchant_without_a_place_is_left_out() -> None:
     garage = TREE.index["car", "garage"]
-    node = np.where(NODE == garage, 0, NODE)
+    node = np.where(garage == NODE, 0, NODE)
     met = _covisits()
     assert met.to_dense()[node == 0].any()
     found = fuse(TREE, met, node).to_dense()
