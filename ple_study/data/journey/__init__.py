@@ -35,7 +35,7 @@ from ple_study.data.journey.events import sequences, series
 from ple_study.data.journey.features import MONTH
 from ple_study.data.journey.habits import PERSON, PROBABILITY, categories, numeric
 from ple_study.data.journey.labels import Label
-from ple_study.data.journey.lenses import LENSES, Lens, with_lenses
+from ple_study.data.journey.lenses import LENSES, Lens, check_lenses, with_lenses
 from ple_study.data.journey.snapshots import Snapshot, Values, label_values, snapshots
 from ple_study.data.journey.tables import Purchases, read
 from ple_study.data.journey.tasks import LABELS, TRANSFERS
@@ -62,7 +62,10 @@ def journey(
     ``Batch.customer`` is the household's code in ``purchases.names["household"]``. Rows
     stand in the order of ``snapshots(purchases, every)``, which knows their cut-offs.
     The graphs of the households are in ``journey.graphs``.
+
+    Raises ValueError for another ``every``, and for a lens of another name.
     """
+    check_lenses(lenses)
     shots = snapshots(purchases if purchases is not None else read(), every)
     features, batch = _inputs(shots)
     schema = Schema(

@@ -18,10 +18,17 @@ from ple_study.data.journey.clouds import diagrams
 from ple_study.data.journey.modes import series
 from ple_study.data.journey.snapshots import Snapshot, training_rows
 from ple_study.data.loader import Study
+from ple_study.names import one_of
 
 Lens = Literal["diagrams", "states", "clusters"]
 LENSES: tuple[Lens, ...] = get_args(Lens)
 CLUSTERED = ("rfm",)  # feature groups: 35 columns on how lately, how often, how much
+
+
+def check_lenses(lenses: Collection[str]) -> None:
+    """Raise ValueError unless every lens is one of ``LENSES``."""
+    for lens in lenses:
+        one_of("A lens", lens, LENSES)
 
 
 def with_lenses(
@@ -34,9 +41,7 @@ def with_lenses(
 
     Raises ValueError for a lens of another name.
     """
-    unknown = sorted(set(lenses) - set(LENSES))
-    if unknown:
-        raise ValueError(f"Lenses must be among {LENSES}. Found {unknown}.")
+    check_lenses(lenses)
     schema, batch = study.schema, study.rows.batch
     if "diagrams" in lenses:
         shapes = diagrams(shots)

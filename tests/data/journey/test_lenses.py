@@ -118,6 +118,9 @@ def test_a_model_trains_beside_the_new_fields(whole: Study) -> None:
     assert len(found.history) == 1
 
 
+@pytest.mark.plain
 def test_a_lens_of_another_name_is_refused(small: Purchases) -> None:
-    with pytest.raises(ValueError, match=r"among \('diagrams', .*Found \['loops'\]"):
+    with pytest.raises(ValueError, match=r"one of \('diagrams', .*Found 'loops'"):
         journey(purchases=small, lenses=["states", "loops"])
+    with pytest.raises(ValueError, match="Did you mean 'clusters'"):
+        journey(purchases=small, lenses=["cluster"])
