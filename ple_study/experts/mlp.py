@@ -157,11 +157,12 @@ class ParallelMLP(nn.Module):
 
 def side_by_side(
     *parts: tuple[ParallelMLP, Tensor | Lanes],
-) -> Float[Tensor, "batch lane dim"]:
-    """What all lanes of several MLPs answer, each MLP on its own inputs."""
+) -> tuple[list[Float[Tensor, "batch dim"]], Float[Tensor, "batch lane dim"]]:
+    """What all lanes of several MLPs answer, one by one and side by side."""
     some = [(mlp, inputs) for mlp, inputs in parts if mlp.lanes]
     if not all(trains_as_chains(*part) for part in some):
-        return torch.stack([y for mlp, inputs in some for y in mlp(inputs)], dim=1)
+        answers = [answer for mlp, inputs in some for answer in mlp(inputs)]
+        return answers, torch.stack(answers, dim=1)
     reads: list[Tensor] = []
     chains: list[Chain] = []
     for mlp, inputs in some:

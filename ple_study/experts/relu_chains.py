@@ -22,29 +22,44 @@ _masked = torch.ops.aten.threshold_backward  # the gradient of relu
 
 def relu_chains(
     inputs: Sequence[Float[Tensor, "batch _"]], chains: Sequence[Chain]
-) -> Float[Tensor, "batch chain dim"]:
+) -> tuple[list[Float[Tensor, "batch dim"]], Float[Tensor, "batch chain dim"]]:
     """Chain c reads ``inputs[c]``; a layer (w, b) of it is x -> relu(x w^T + b).
 
+    The answers one by one, and the same side by side, made of them without a copy.
     Chains are of one depth and one last width.
     """
     own = list({id(x): x for x in inputs}.values())
     place = {id(x): i for i, x in enumerate(own)}
     reads = [place[id(x)] for x in inputs]
     parameters = [part for chain in chains for layer in chain for part in layer]
-    table: Tensor = _ReLUChains.apply(reads, *own, *parameters)  # type: ignore[no-untyped-call]
-    return table
+    table, *answers = _ReLUChains.apply(reads, *own, *parameters)  # type: ignore[no-untyped-call]
+    return answers, _Beside.apply(table, *answers)  # type: ignore[no-untyped-call]
+
+
+class _Beside(Function):
+    """``torch.stack(answers, dim=1)``, where they already lie in ``table``."""
+
+    @staticmethod
+    def forward(_: Any, table: Tensor, *answers: Tensor) -> Tensor:
+        assert len(answers) == table.shape[1]
+        return table.view_as(table)
+
+    @staticmethod
+    def backward(_: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *grad.unbind(1)
 
 
 class _ReLUChains(Function):
     """``tensors``: the inputs, of which chain c reads ``reads[c]``, and all layers."""
 
     @staticmethod
-    def forward(ctx: Any, reads: list[int], *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, reads: list[int], *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs, chains = _apart(reads, tensors)
         dim, states = len(chains[0][-1][1]), []
         # Chain after chain in memory: a row of all chains is wider than a page.
         table = inputs[0].new_empty(len(reads), len(inputs[0]), dim)
-        for read, chain, answer in zip(reads, chains, table.unbind(), strict=True):
+        answers = [table[place] for place in range(len(reads))]
+        for read, chain, answer in zip(reads, chains, answers, strict=True):
             x = inputs[read]
             for w, b in chain:
                 states.append(x)
@@ -52,20 +67,22 @@ class _ReLUChains(Function):
                 x = torch.mm(x, w.T, out=out).add_(b).relu_()
         table = table.transpose(0, 1)
         ctx.reads, ctx.count = reads, len(tensors)
-        ctx.save_for_backward(*tensors, *states, table)
-        return table
+        ctx.save_for_backward(*tensors, *states, *answers)
+        ctx.mark_non_differentiable(table)
+        return table, *answers
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *saved, table = ctx.saved_tensors
-        tensors, states = saved[: ctx.count], saved[ctx.count :]
+    def backward(ctx: Any, _: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved, count = list(ctx.saved_tensors), ctx.count
+        tensors, states = saved[:count], saved[count : -len(grads)]
+        answers = saved[-len(grads) :]
         if torch.is_grad_enabled():  # the answer will be differentiated in its turn
-            return None, *_differentiable(ctx.reads, tensors, grad)
+            return None, *_differentiable(ctx.reads, tensors, grads)
         inputs, chains = _apart(ctx.reads, tensors)
         found: list[Tensor | None] = [None] * len(inputs)
         layers: list[Tensor] = []
         for place, read in reversed(list(enumerate(ctx.reads))):
-            g = _masked(grad[:, place], table[:, place], 0)
+            g = _masked(grads[place], answers[place], 0)
             for depth, (w, _) in reversed(list(enumerate(chains[place]))):
                 x = states.pop()
                 layers += [g.sum(0), g.T @ x]
@@ -79,7 +96,7 @@ class _ReLUChains(Function):
 
 
 def _differentiable(
-    reads: list[int], tensors: Sequence[Tensor], grad: Tensor
+    reads: list[int], tensors: Sequence[Tensor], grads: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """The same gradients, from torch's own operations."""
     inputs, chains = _apart(reads, tensors)
@@ -90,8 +107,7 @@ def _differentiable(
             x = F.relu(F.linear(x, w, b))
         answers.append(x)
     asked = [x for x in tensors if x.requires_grad]
-    table = torch.stack(answers, dim=1)
-    found = iter(torch.autograd.grad(table, asked, grad, create_graph=True))
+    found = iter(torch.autograd.grad(answers, asked, grads, create_graph=True))
     return [next(found) if x.requires_grad else None for x in tensors]
 
 

@@ -130,11 +130,10 @@ class CGCLayer(nn.Module):
 
     def forward(self, inputs: Tensor | Lanes) -> tuple[Mixture, list[Tensor]]:
         """The mixture (tasks, then the shared state) and the experts' outputs."""
-        if isinstance(inputs, Tensor):
-            heard: Tensor | Lanes = inputs
-            table = side_by_side((self.private, inputs), (self.shared, inputs))
-        else:
-            heard = inputs[: len(self.gate.counts)]
+        own: Tensor | Lanes = inputs
+        all_read = heard = inputs
+        if not isinstance(inputs, Tensor):
             own = [inputs[owner] for owner in self.owners]
-            table = side_by_side((self.private, own), (self.shared, inputs[-1]))
-        return self.gate(heard, table), list(table.unbind(1))
+            all_read, heard = inputs[-1], inputs[: len(self.gate.counts)]
+        experts, table = side_by_side((self.private, own), (self.shared, all_read))
+        return self.gate(heard, table), experts

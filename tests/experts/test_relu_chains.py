@@ -45,7 +45,8 @@ def test_chains_are_plain_networks(dims: tuple[int, ...]) -> None:
     nets = networks(dims)
     xs = list(torch.randn(2, BATCH, dims[0]).double().requires_grad_().unbind())
     reads = [xs[i] for i in READS]
-    found = relu_chains(reads, [chain(net) for net in nets])
+    answers, found = relu_chains(reads, [chain(net) for net in nets])
+    assert all(torch.equal(a, found[:, i]) for i, a in enumerate(answers))
     wanted = torch.stack([net(x) for net, x in zip(nets, reads, strict=True)], dim=1)
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
     leaves = [*xs, *(p for net in nets for p in net.parameters())]
@@ -57,7 +58,7 @@ def test_chains_are_plain_networks(dims: tuple[int, ...]) -> None:
 
 def test_a_gradient_is_there_for_a_second_backward_pass() -> None:
     nets, x = networks(DIMS), torch.randn(BATCH, DIMS[0]).double().requires_grad_()
-    found = relu_chains([x] * len(nets), [chain(net) for net in nets])
+    _, found = relu_chains([x] * len(nets), [chain(net) for net in nets])
     grad = torch.randn_like(found)
     first, again = (
         torch.autograd.grad(found, [x], grad, retain_graph=True) for _ in range(2)
@@ -70,7 +71,7 @@ def test_gradients_of_gradients() -> None:
 
     def run(x: Tensor, *layers: Tensor) -> Tensor:
         w, b, v, c = layers
-        return relu_chains([x, x], [[(w, b), (v, c)], chain(other)])
+        return relu_chains([x, x], [[(w, b), (v, c)], chain(other)])[1]
 
     inputs = torch.randn(BATCH, 3).double().requires_grad_(), *one.parameters()
     assert torch.autograd.gradcheck(run, inputs)
@@ -80,7 +81,7 @@ def test_gradients_of_gradients() -> None:
 def test_what_is_frozen_gets_no_gradient() -> None:
     nets, x = networks(DIMS), torch.randn(BATCH, DIMS[0]).double()
     frozen, learned = nets[0].requires_grad_(False), nets[1]
-    relu_chains([x] * len(nets), [chain(net) for net in nets]).sum().backward()
+    relu_chains([x] * len(nets), [chain(net) for net in nets])[1].sum().backward()
     assert x.grad is None
     assert all(p.grad is None for p in frozen.parameters())
     assert all(p.grad is not None for p in learned.parameters())
@@ -118,14 +119,14 @@ def test_a_level_in_training_is_what_it_is_in_use(
 def test_what_chains_do_not_compute_is_computed_lane_by_lane(change: dict) -> None:
     lanes = ParallelMLP(3, 6, MLPSpec(dims=(7,), **change))
     assert not trains_as_chains(lanes, torch.randn(BATCH, 6))
-    assert side_by_side((lanes, torch.randn(BATCH, 6))).shape == (BATCH, 3, 7)
+    assert side_by_side((lanes, torch.randn(BATCH, 6)))[1].shape == (BATCH, 3, 7)
 
 
 def test_under_autocast_products_are_of_half_precision() -> None:
     lanes, x = ParallelMLP(3, 6, MLPSpec(dims=(7,))), torch.randn(BATCH, 6)
-    assert side_by_side((lanes, x)).dtype == torch.float32
+    assert side_by_side((lanes, x))[1].dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
-        assert side_by_side((lanes, x)).dtype == torch.bfloat16
+        assert side_by_side((lanes, x))[1].dtype == torch.bfloat16
 
 
 @pytest.mark.plain  # what checks types cannot be compiled
@@ -134,3 +135,14 @@ def test_a_level_in_training_compiles_whole() -> None:
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     found, wanted = compiled(x)[0].mixed, layer(x)[0].mixed
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+
+
+def test_answers_one_by_one_are_on_the_way_to_the_table() -> None:
+    """Whoever asks how the mixture moves with one expert's answer is told."""
+    layer = CGCLayer(6, (1, 2), 1, MLPSpec(dims=(7, 8))).train()
+    (mixed, weights), experts = layer(torch.randn(5, 6))
+    found = torch.autograd.grad(mixed[1].sum(), experts)
+    # Task 1 hears its own two and the shared expert, and not the one of task 0.
+    wanted = [torch.zeros(5), *weights[1].unbind(1)]
+    for grad, weight in zip(found, wanted, strict=True):
+        torch.testing.assert_close(grad, weight[:, None].expand(5, 8))
