@@ -1,0 +1,66 @@
+"""Portraits show the numbers they are given."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from ple_study import plots, portraits
+
+
+@pytest.fixture(autouse=True)
+def axes():
+    with plt.rc_context(plots.STYLE):
+        figure, axes = plt.subplots()
+        yield axes
+        plt.close(figure)
+
+
+def test_a_dot_grows_with_its_amount(axes):
+    amount = np.array([1.0, 2.0, 4.0])
+    portraits.events(axes, np.arange(3), amount, amount, colour="#228833")
+    area = axes.collections[0].get_sizes()
+    np.testing.assert_allclose(area - 3, [15, 30, 60])
+    assert axes.yaxis_inverted()
+
+
+def test_a_barcode_has_its_homologies_apart_and_the_longest_last(axes):
+    points = np.array([[0.5, 0.9, 1], [0, 0.7, 0], [0, 0.2, 0]])
+    portraits.barcode(axes, points, ("#000000", "#ffffff"))
+    bars = [c.get_segments()[0] for c in axes.collections]
+    assert [bar[:, 0].tolist() for bar in bars] == [[0, 0.2], [0, 0.7], [0.5, 0.9]]
+    colours = [to_hex(c.get_color()[0]) for c in axes.collections]
+    assert colours == ["#000000", "#000000", "#ffffff"]
+
+
+def test_a_diagram_shows_births_and_deaths_by_homology(axes):
+    points = np.array([[0.5, 0.9, 1], [0, 0.7, 0], [0, 0.2, 0]])
+    portraits.diagram(axes, points, ("#000000", "#ffffff"))
+    diagonal, parts, loops = axes.lines
+    np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())
+    np.testing.assert_allclose(parts.get_xydata(), [[0, 0.7], [0, 0.2]])
+    np.testing.assert_allclose(loops.get_xydata(), [[0.5, 0.9]])
+
+
+def test_a_star_has_the_customers_who_share_a_merchant(axes):
+    counts = np.array([[2.0, 1, 0], [1, 0, 4], [0, 0, 3]])
+    portraits.star(axes, counts, 0, colour="#66CCEE")
+    grey, own = axes.lines[0], axes.lines[1:3]
+    # Customer 1 shares merchant 0, customer 2 none.
+    assert grey.get_color() == plots.GREY
+    assert [line.get_linewidth() for line in own] == [3.0, 1.75]
+    assert len(axes.lines[3].get_xdata()) == 1
+
+
+def test_a_ribbon_has_each_step_twice_in_its_state(axes):
+    portraits.regimes(axes, np.array([-1, 2, 2, 0]), 3)
+    spans = [
+        sorted(float(path.vertices[:, 0].min()) for path in bars.get_paths())
+        for bars in axes.collections
+    ]
+    assert spans == [[3.0], [3.0], [], [], [1.0, 2.0], [1.0, 2.0]]
+
+
+def test_a_tint_ends_in_its_colour():
+    assert to_hex(portraits.tint("#4477AA", 1.0)) == "#4477aa"
+    assert to_hex(portraits.tint("#4477AA", 0.0)) == "#dbdbdb"
