@@ -13,7 +13,7 @@ from matplotlib.patches import Circle
 from ple_study.plots import GREY, INK
 
 STEP = 1.6  # hyperbolic distance from a node to its parent, seen from the centre
-PIECES = 12  # straight ones that stand for a geodesic
+PIECES = 8  # straight ones that stand for a geodesic
 
 
 def places(parent: Int[np.ndarray, " node"]) -> Complex[np.ndarray, " node"]:

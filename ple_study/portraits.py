@@ -83,21 +83,22 @@ def star(
     customer: int,
     *,
     colour: str,
+    merchants: int = 24,
     others: int = 40,
 ) -> None:
     """One customer, the merchants around it, and outside those who share them.
 
-    An edge is as wide as it is often used. ``others`` are the customers who share most
-    merchants with this one, each near the merchant that it uses most of those.
+    An edge is as wide as it is often used. ``merchants`` are the most used, ``others``
+    the customers who share most of these, in order of the one that each uses most.
     """
-    own = np.flatnonzero(counts[customer])
-    own = own[np.argsort(-counts[customer, own], kind="stable")]
+    own = np.argsort(-counts[customer], kind="stable")[:merchants]
+    own = own[counts[customer, own] > 0]
     near = _nearest(counts[:, own], customer, others)
     inner, outer = _ring(len(own)), 1.9 * _ring(len(near))
     for outside, row in zip(outer, near, strict=True):
         for at in inner[counts[row, own] > 0]:
             ways = (outside.real, at.real), (outside.imag, at.imag)
-            axes.plot(*ways, color=GREY, lw=0.35, alpha=0.6, zorder=0)
+            axes.plot(*ways, color=GREY, lw=0.35, alpha=0.5, zorder=0)
     width = counts[customer, own] / counts[customer].max(initial=1.0)
     for at, often in zip(inner, width, strict=True):
         axes.plot((0, at.real), (0, at.imag), color=colour, lw=0.5 + 2.5 * often)
