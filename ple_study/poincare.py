@@ -13,6 +13,7 @@ from matplotlib.patches import Circle
 from ple_study.plots import GREY, INK
 
 STEP = 1.6  # hyperbolic distance from a node to its parent, seen from the centre
+NEAR = 1e-12  # points nearer than that are one
 PIECES = 8  # straight ones that stand for a geodesic
 
 
@@ -74,7 +75,7 @@ def geodesic(
     seen = (b - a) / (1 - a.conj() * b)
     far = np.abs(seen)
     part = np.tanh(np.linspace(0, 1, PIECES + 1) * np.arctanh(far))
-    way = part * np.divide(seen, far, out=np.zeros_like(seen), where=far > 0)
+    way = part * np.divide(seen, far, out=np.zeros_like(seen), where=far > NEAR)
     points: Complex[np.ndarray, "edge piece"] = (way + a) / (1 + a.conj() * way)
     return points
 

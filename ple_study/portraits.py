@@ -7,7 +7,7 @@ time.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
@@ -28,6 +28,53 @@ def events(
     area = largest * amount / max(float(amount.max(initial=0.0)), 1e-12)
     axes.scatter(day, hour, 3 + area, color=colour, alpha=0.6, lw=0, label=label)
     axes.set(ylim=(24.5, -0.5), yticks=(0, 6, 12, 18, 24))
+
+
+def mirror(
+    axes: Axes,
+    up: Float[np.ndarray, " day"],
+    down: Float[np.ndarray, " day"],
+    *,
+    colour: str,
+) -> None:
+    """Two daily series that end at the cut-off, each by its own largest value."""
+    day = np.arange(-len(up), 0) + 0.5
+    for values, sign, share in ((up, 1, 1.0), (down, -1, 0.55)):
+        height = sign * values / max(float(values.max(initial=0)), 1e-12)
+        axes.bar(day, height, width=1.0, color=tint(colour, share), lw=0)
+    axes.axhline(0, color=GREY, lw=0.6)
+    axes.set(yticks=(), xlim=(-len(up), 0), ylim=(-1.05, 1.05))
+    axes.spines["left"].set_visible(False)
+
+
+def histogram(
+    axes: Axes,
+    shares: Float[np.ndarray, " bin"],
+    usual: Float[np.ndarray, " bin"],
+    *,
+    colour: str,
+) -> None:
+    """One customer's shares of bins as bars, and all customers' as a line."""
+    bins = np.arange(len(shares))
+    axes.bar(bins, shares, width=0.85, color=colour)
+    axes.step(bins, usual, where="mid", color=INK, lw=1)
+    axes.set(yticks=(), xticks=())
+    axes.spines["left"].set_visible(False)
+
+
+def crowd(
+    axes: Axes,
+    places: Float[np.ndarray, "customer 2"],
+    alike: Bool[np.ndarray, " customer"],
+    customer: int,
+) -> None:
+    """All customers in a plane: large who is ``alike``, ringed the one."""
+    axes.plot(*places.T, "o", color=GREY, ms=1.8, alpha=0.5, mew=0)
+    axes.plot(*places[alike].T, "o", color=GREY, ms=4.2, alpha=0.8, mew=0)
+    axes.plot(*places[[customer]].T, "o", color=INK, ms=8, mew=1.5, mfc="none")
+    axes.plot(*places[[customer]].T, "o", color=INK, ms=3)
+    axes.set(xticks=(), yticks=())
+    axes.spines[:].set_visible(False)
 
 
 def barcode(
@@ -64,7 +111,8 @@ def regimes(
     for state in range(num_states):
         shade = tint(colour, (state + 1) / num_states)
         steps = np.flatnonzero(path == state)
-        bars = [(float(step), 1.0) for step in steps]
+        runs = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
+        bars = [(float(run[0]), float(len(run))) for run in runs if len(run)]
         axes.broken_barh(bars, (0, 1), color=shade, lw=0)
         axes.broken_barh(bars, (1.3 + state, 1), color=shade, lw=0)
     axes.set(xlim=(0, len(path)), ylim=(-0.1, num_states + 1.4), yticks=())

@@ -52,13 +52,38 @@ def test_a_star_has_the_customers_who_share_a_merchant(axes):
     assert len(axes.lines[3].get_xdata()) == 1
 
 
-def test_a_ribbon_has_each_step_twice_in_its_state(axes):
-    portraits.regimes(axes, np.array([-1, 2, 2, 0]), 3)
+def test_a_ribbon_has_each_stretch_twice_in_its_state(axes):
+    portraits.regimes(axes, np.array([-1, 2, 2, 0, 2]), 3)
     spans = [
-        sorted(float(path.vertices[:, 0].min()) for path in bars.get_paths())
-        for bars in axes.collections
+        sorted((path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in paths)
+        for paths in (bars.get_paths() for bars in axes.collections)
     ]
-    assert spans == [[3.0], [3.0], [], [], [1.0, 2.0], [1.0, 2.0]]
+    upper = [(1.0, 3.0), (4.0, 5.0)]
+    assert spans == [[(3.0, 4.0)], [(3.0, 4.0)], [], [], upper, upper]
+
+
+def test_a_mirror_ends_at_the_cutoff_and_has_both_series_whole(axes):
+    up, down = np.array([0.0, 2.0, 4.0]), np.array([5.0, 0.0, 1.0])
+    portraits.mirror(axes, up, down, colour="#CCBB44")
+    heights = [bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(heights, [0, 0.5, 1, -1, 0, -0.2])
+    assert axes.patches[2].get_x() + axes.patches[2].get_width() == 0
+
+
+def test_a_histogram_has_one_customers_bars_and_everyones_line(axes):
+    shares, usual = np.array([0.2, 0.5, 0.3]), np.array([0.1, 0.1, 0.8])
+    portraits.histogram(axes, shares, usual, colour="#EE7733")
+    assert [bar.get_height() for bar in axes.patches] == [0.2, 0.5, 0.3]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), usual)
+
+
+def test_a_crowd_enlarges_the_alike_and_rings_one(axes):
+    places = np.array([[0.0, 1], [2, 3], [4, 5]])
+    portraits.crowd(axes, places, np.array([True, False, True]), 2)
+    everyone, alike, ring, dot = (line.get_xydata().tolist() for line in axes.lines)
+    assert everyone == places.tolist()
+    assert alike == [[0, 1], [4, 5]]
+    assert ring == dot == [[4, 5]]
 
 
 def test_a_tint_ends_in_its_colour():
