@@ -26,7 +26,7 @@ def events(
 ) -> None:
     """Events by day and hour; a dot's area grows with its amount, up to ``largest``."""
     area = largest * amount / max(float(amount.max(initial=0.0)), 1e-12)
-    axes.scatter(day, hour, 3 + area, color=colour, alpha=0.6, lw=0, label=label)
+    axes.scatter(day, hour, 3 + area, color=colour, alpha=0.75, lw=0, label=label)
     axes.set(ylim=(24.5, -0.5), yticks=(0, 6, 12, 18, 24))
 
 
