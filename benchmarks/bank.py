@@ -8,9 +8,10 @@ states, clusters, units) is timed by itself; the rest should grow with the custo
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,39 +21,38 @@ from ple_study.data.world import Bank
 from ple_study.data.world.shards import write
 
 EVERY = 0.2  # seconds between two looks at memory
+REPORT = "report.json"
 
 
-def build(customers: int, folder: str, workers: int, report: str) -> None:
-    """Write a bank and say how long its fit and all of it took."""
+def build(customers: int, workers: int, folder: Path) -> None:
+    """Write a bank and say beside it how long its fit and the rest took."""
     begin = time.perf_counter()
     bank = Bank(customers)
     _ = bank.fitted
     fitted = time.perf_counter()
-    write(bank, folder, workers)
+    write(bank, folder / "bank", workers)
     found = {"fit_s": fitted - begin, "write_s": time.perf_counter() - fitted}
-    Path(report).write_text(json.dumps(found))
+    (folder / REPORT).write_text(json.dumps(found))
 
 
 def measure(customers: int, workers: int) -> dict[str, float]:
     """One bank: seconds, GiB of memory and of disk."""
     with tempfile.TemporaryDirectory() as folder:
-        report = f"{folder}/report.json"
-        arguments = (customers, f"{folder}/bank", workers, report)
-        child = get_context("spawn").Process(target=build, args=arguments)
-        child.start()
-        peak = 0
-        while child.is_alive():
+        again = [sys.executable, "-m", "benchmarks.bank", "--folder", folder]
+        again += ["--customers", str(customers), "--workers", str(workers)]
+        child, peak = subprocess.Popen(again), 0
+        while child.poll() is None:
             peak = max(peak, _held(child.pid))
             time.sleep(EVERY)
-        if child.exitcode:
-            raise RuntimeError(f"The bank of {customers} ended with {child.exitcode}.")
+        if child.returncode:
+            raise RuntimeError(f"The bank of {customers} ended {child.returncode}.")
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*"))
-        times = json.loads(Path(report).read_text())
+        times = json.loads((Path(folder) / REPORT).read_text())
     gib = {"memory_gib": peak / 2**30, "disk_gib": disk / 2**30}
     return {"customers": customers, **times, **gib}
 
 
-def _held(pid: int | None) -> int:
+def _held(pid: int) -> int:
     """Memory of a process and all below it; pages that they share count for each."""
     try:
         parent = psutil.Process(pid)
@@ -69,7 +69,11 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--folder", type=Path, help="only write one bank, to here")
     asked = parser.parse_args()
+    if asked.folder:
+        build(asked.customers[0], asked.workers, asked.folder)
+        return
     rows = []
     for customers in asked.customers:
         rows.append(measure(customers, asked.workers))

@@ -32,11 +32,24 @@ def tree_map(function: Callable[[Tensor], Tensor], value: T) -> T:
 
 
 def concat(values: Sequence[T]) -> T:
-    """Put the customers of several batches of one schema one after the other."""
+    """Put the customers of several batches of one schema one after the other.
+
+    Raises ValueError for no batch, and where one has a part that another has not.
+    """
+    if not values:
+        raise ValueError("One batch or more can be put together. Found none.")
     first = values[0]
+    if len({type(v) for v in values}) > 1:
+        raise ValueError(
+            "All batches must have the same parts. Found "
+            f"{sorted({type(v).__name__ for v in values})} for one of them."
+        )
     if isinstance(first, Tensor):
         return torch.cat(values)  # type: ignore[return-value,arg-type]
     if isinstance(first, Mapping):
+        kinds = {tuple(sorted(v)) for v in values}  # type: ignore[call-overload]
+        if len(kinds) > 1:
+            raise ValueError(f"All batches must have the same names. Found {kinds}.")
         return {k: concat([v[k] for v in values]) for k in first}  # type: ignore
     if isinstance(first, Movable):
         names = [f.name for f in fields(first)]  # type: ignore[arg-type]

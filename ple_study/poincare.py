@@ -13,6 +13,7 @@ from matplotlib.patches import Circle
 from ple_study.plots import GREY, INK
 
 STEP = 1.6  # hyperbolic distance from a node to its parent, seen from the centre
+INSIDE = 1 - 1e-9  # of the disk, whose rim is no place
 NEAR = 1e-12  # points nearer than that are one
 PIECES = 8  # straight ones that stand for a geodesic
 
@@ -28,7 +29,8 @@ def places(parent: Int[np.ndarray, " node"]) -> Complex[np.ndarray, " node"]:
     Raises ValueError where a node does not stand after its parent.
     """
     number = np.arange(len(parent))
-    if len(parent) == 0 or parent[0] != -1 or (parent >= number)[1:].any():
+    below = (parent >= 0) & (parent < number)
+    if len(parent) == 0 or parent[0] != -1 or not below[1:].all():
         raise ValueError(
             "Parents must stand before their children, the root first with -1. Found "
             f"{parent[:10].tolist()}."
@@ -41,7 +43,8 @@ def places(parent: Int[np.ndarray, " node"]) -> Complex[np.ndarray, " node"]:
         filled[above] += leaves[node]
     turn = 2 * np.pi * (first + leaves / 2) / leaves[0]
     found: Complex[np.ndarray, " node"]
-    found = np.tanh(STEP * levels(parent) / 2) * np.exp(1j * turn)
+    radius = np.minimum(np.tanh(STEP * levels(parent) / 2), INSIDE)
+    found = radius * np.exp(1j * turn)
     return found
 
 

@@ -161,6 +161,8 @@ def _nearest(
     counts: Float[np.ndarray, "customer merchant"], customer: int, number: int
 ) -> Int[np.ndarray, " other"]:
     """Who shares most merchants, in order of the merchant that each uses most."""
+    if not counts.shape[1]:
+        return np.zeros(0, dtype=np.int64)
     shared = (counts > 0).sum(1)
     shared[customer] = 0
     near = np.argsort(-shared, kind="stable")[:number]

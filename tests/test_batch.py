@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from ple_study.batch import Batch, Diagrams, Events, Output, Rows, tree_map
+from ple_study.batch import Batch, Diagrams, Events, Output, Rows, concat, tree_map
 from tests.sizes import BATCH, DIMS, EXPERTS, TASKS
 
 NUMERIC, CATEGORICAL, STEPS = DIMS
@@ -102,3 +102,18 @@ def test_an_output_may_have_no_gates() -> None:
     output = Output({"churn": torch.zeros(BATCH, 1)})
     assert output.weights == ()
     assert output.experts == ()
+
+
+def test_batches_are_put_together_whole_or_not_at_all() -> None:
+    one = Rows(Batch(torch.ones(2, 3), torch.ones(2, 1).long()), {"a": torch.ones(2)})
+    both = concat([one, one])
+    assert len(both) == 4
+    assert both.labels["a"].shape == (4,)
+    other = replace(one, weights={"a": torch.ones(2)})
+    with pytest.raises(ValueError, match="the same names"):
+        concat([one, other])
+    shown = replace(one, batch=replace(one.batch, clusters=torch.ones(2, 4)))
+    with pytest.raises(ValueError, match="the same parts"):
+        concat([one, shown])
+    with pytest.raises(ValueError, match="Found none"):
+        concat([])

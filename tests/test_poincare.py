@@ -67,3 +67,10 @@ def test_the_way_to_a_visited_leaf_is_drawn_as_often_as_it_is_taken(axes):
     )
     at = poincare.places(PARENT)[[3, 6]]
     np.testing.assert_allclose(dots.get_offsets(), np.stack([at.real, at.imag], 1))
+
+
+def test_the_deepest_node_stays_inside_and_there_is_one_root():
+    chain = np.arange(-1, 60)
+    assert (np.abs(poincare.places(chain)) < 1).all()
+    with pytest.raises(ValueError, match="before their children"):
+        poincare.places(np.array([-1, 0, -1]))

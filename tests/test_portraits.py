@@ -89,3 +89,8 @@ def test_a_crowd_enlarges_the_alike_and_rings_one(axes):
 def test_a_tint_ends_in_its_colour():
     assert to_hex(portraits.tint("#4477AA", 1.0)) == "#4477aa"
     assert to_hex(portraits.tint("#4477AA", 0.0)) == "#dbdbdb"
+
+
+def test_a_customer_without_a_merchant_is_a_star_without_rays(axes):
+    portraits.star(axes, np.zeros((3, 5)), 1, colour="#000000")
+    assert len(axes.collections[0].get_offsets()) == 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from ple_study.batch import Events
 from ple_study.data.log import Log
@@ -24,9 +24,9 @@ def daily_series(*logs: Log, steps: int) -> Events:
 
     Of the day's events: log(1 + number), log(1 + sum of amounts), mean and largest of
     log(1 + amount), log(1 + number of places), mean sine and cosine of the hour; and
-    log(1 + days since the last day with an event of that log), all zero on a day
-    without. A day is real from the customer's first event of these days on, so that a
-    day on which nothing happened is seen.
+    log(1 + days since the last day with an event of that log, of these days or before
+    them), all zero on a day without. A day is real from the customer's first event of
+    these days on, so that a day on which nothing happened is seen.
 
     Raises ValueError without a log or a step, and for logs that differ in customers or
     cut-off.
@@ -45,6 +45,7 @@ def daily_series(*logs: Log, steps: int) -> Events:
 
 def _daily(log: Log, steps: int) -> Float32[np.ndarray, "customer day 8"]:
     begin = log.cutoff - steps
+    waited = _waited(log)[log.day >= begin]
     log = log.since(begin)
     values = np.zeros((log.num_customers * steps, len(CHANNELS)), dtype=np.float32)
     shape = (log.num_customers, steps, len(CHANNELS))
@@ -63,6 +64,12 @@ def _daily(log: Log, steps: int) -> Float32[np.ndarray, "customer day 8"]:
     values[day, 4] = np.log1p(places)
     values[day, 5] = np.add.reduceat(np.sin(turn), first) / count
     values[day, 6] = np.add.reduceat(np.cos(turn), first) / count
-    again = np.append(False, np.diff(day // steps) == 0)
-    values[day, 7] = np.log1p(np.where(again, np.diff(day, prepend=0), 0))
+    values[day, 7] = np.log1p(waited[first])
     return values.reshape(shape)
+
+
+def _waited(log: Log) -> Int64[np.ndarray, " event"]:
+    """Days since the customer's event before; 0 for the first one."""
+    gap = np.diff(log.day, prepend=log.day[:1])
+    same = np.diff(log.customer, prepend=-1) == 0
+    return np.where(same, gap, 0)

@@ -15,7 +15,12 @@ def by_loop(log: Log, steps: int) -> tuple[np.ndarray, np.ndarray]:
     values = np.zeros((log.num_customers, steps, len(CHANNELS)))
     mask = np.zeros((log.num_customers, steps), dtype=bool)
     for customer in range(log.num_customers):
-        before = None
+        earlier = [
+            int(log.day[e])
+            for e in range(len(log))
+            if log.customer[e] == customer and log.day[e] < log.cutoff - steps
+        ]
+        before = max(earlier, default=None)
         for step in range(steps):
             day = log.cutoff - steps + step
             own = [

@@ -41,12 +41,14 @@ def summary(
     dwell      state, probabilities, dwell time, entropy   5 or 6 states: 8 or 9
     ========== =========================================== =======================
 
-    ``events`` must end at the cut-off; the Viterbi path sees all of them. Raises
-    ValueError where no customer has an observed step.
+    ``events`` must end at the cut-off; the Viterbi path sees all of them. The names of
+    ``DYNAMICS`` are the thread's; "lyapunov" and "attractor" are ratios of counts.
     """
     known = present(events)
     if not known.any():
-        raise ValueError("At least one customer needs an observed step. Found none.")
+        states = len(fitted.parameters.start)
+        more = {"dynamics": 6, "profile": 11, "dwell": 3}[layout]
+        return events.values.new_zeros(len(known), states + more)
     some = events.rows(known.nonzero()[:, 0])
     last, path = fitted.filtered(some)[:, -1], fitted.viterbi(some)
     moves = fitted.parameters.transition

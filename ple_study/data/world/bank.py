@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import index
 
 import numpy as np
 import torch
@@ -44,7 +45,9 @@ class Truth:
 class Bank:
     """A synthetic bank whose truth is known; one seed, one bank.
 
-    num_customers: customer i is the same in a bank of any number.
+    num_customers: customer i is the same in a bank of any number, and so is what is
+    learnt for all: it comes from the training customers of the first 2,000, drawn also
+    where the bank is smaller.
     size: ``study`` has the thread's widths, ``small`` about a tenth of them.
     noise: the share of each task's score that nothing tells, from 0 to below 1.
     correlation: of the signals of two tasks that read one lens differently, -1 to 1.
@@ -59,9 +62,15 @@ class Bank:
     size: Name = "study"
     noise: float = 0.2
     correlation: float = 0.5
-    lenses: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    lenses: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        for name in ("num_customers", "seed"):
+            object.__setattr__(self, name, index(getattr(self, name)))
+        lenses = {task: tuple(chosen) for task, chosen in self.lenses.items()}
+        object.__setattr__(self, "lenses", lenses)
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"A seed lies in 0..2^32 - 1. Found {self.seed}.")
         if self.num_customers < CYCLE:
             raise ValueError(
                 f"A bank needs {CYCLE} customers or more. Found {self.num_customers}."
@@ -97,8 +106,8 @@ class Bank:
         return inputs.fit(self.plan, self.widths, self.training(), self.seed)
 
     def training(self) -> Block:
-        """The training customers among those of the first blocks."""
-        some = join([self.block(n) for n in range(min(FIT, len(self)))])
+        """The training customers among those of the first whole blocks."""
+        some = join([self._drawn(n) for n in range(FIT)])
         return some.rows(split(len(some.columns))["train"].numpy())
 
     def __len__(self) -> int:
@@ -112,6 +121,11 @@ class Bank:
         """
         if not 0 <= number < len(self):
             raise ValueError(f"Blocks are 0..{len(self) - 1}. Found {number}.")
+        size = min(BLOCK, self.num_customers - number * BLOCK)
+        return self._drawn(number).rows(np.arange(size))
+
+    def _drawn(self, number: int) -> Block:
+        """A whole block, whether or not the bank has all of it."""
         rngs = [np.random.default_rng((self.seed, number, k)) for k in range(6)]
         who, columns = customers(self.plan, self.widths, BLOCK, rngs[0])
         logs = Logs(
@@ -121,8 +135,7 @@ class Bank:
         )
         score = scores(self.plan, self.signal, who, rngs[4])
         drawn = labels(self.plan, self.signal, score, rngs[5])
-        size = min(BLOCK, self.num_customers - number * BLOCK)
-        return Block(who, columns, logs, drawn).rows(np.arange(size))
+        return Block(who, columns, logs, drawn)
 
     def rows(self, number: int) -> Rows:
         """The customers of a block as a model meets them, and their labels."""
@@ -134,7 +147,13 @@ class Bank:
         return Rows(replace(batch, customer=code), labels)
 
     def blocks(self, workers: int = 1) -> Iterator[Rows]:
-        """All blocks in order, made by so many processes; none waits in memory."""
+        """All blocks in order. One worker makes a block when it is asked for; more of
+        them are processes that run ahead.
+
+        Raises ValueError for less than one worker.
+        """
+        if workers < 1:
+            raise ValueError(f"workers must be 1 or more. Found {workers}.")
         _ = self.fitted
         made = Parallel(workers, return_as="generator", pre_dispatch=workers)(
             delayed(self.rows)(number) for number in range(len(self))
@@ -142,7 +161,10 @@ class Bank:
         yield from made
 
     def study(self, workers: int = 1) -> Study:
-        """The whole bank in memory, split by customers: 60, 20 and 20 in a hundred."""
+        """The whole bank in memory, split by customers: 60, 20 and 20 in a hundred.
+
+        While it is put together it takes twice its size.
+        """
         rows = concat(list(self.blocks(workers)))
         return Study(self.schema, rows, split(self.num_customers))
 

@@ -1,6 +1,7 @@
-"""What a model is shown of customers: every input derived from their events.
+"""What a model is shown of customers: columns, clusters of them, and their events.
 
-The code is the one that real purchases go through. Only the columns were drawn.
+Series, diagrams, hidden states and graphs are derived from events by the code that real
+purchases go through; columns were drawn, and clusters are made of columns.
 """
 
 from collections.abc import Mapping

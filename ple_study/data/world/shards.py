@@ -15,24 +15,33 @@ from ple_study.data.loader import Study
 from ple_study.data.world.bank import Bank, split
 
 SETTINGS = "bank.json"
+FORMAT = 1  # of the blocks: raised when the same settings would make another bank
 
 
 def write(bank: Bank, folder: str | Path, workers: int = 1) -> None:
     """Store the bank in ``folder``, by so many processes; each holds one block.
 
     Blocks that the folder already has are kept, so a run that was killed goes on.
-    Raises ValueError for a folder that holds another bank.
+    Raises ValueError for a folder that holds another bank, or blocks of one unknown.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = json.dumps(asdict(bank), indent=1, sort_keys=True)
+    if workers < 1:
+        raise ValueError(f"workers must be 1 or more. Found {workers}.")
+    if folder.is_file():
+        raise ValueError(f"A bank goes to a folder. Found a file: {folder}.")
     stored = folder / SETTINGS
-    if stored.exists() and stored.read_text() != settings:
+    if stored.exists() and _bank(folder) != bank:
         raise ValueError(
-            f"The folder must be empty or hold this bank, {asdict(bank)}. Found "
-            f"{stored.read_text()} in {folder}."
+            f"The folder must be empty or hold this bank, {bank}. Found "
+            f"{_bank(folder)} in {folder}."
         )
-    stored.write_text(settings)
+    if not stored.exists() and any(folder.glob("block-*.safetensors")):
+        raise ValueError(f"Blocks need their {SETTINGS}. Found none in {folder}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    half = stored.with_suffix(".half")
+    settings = {"format": FORMAT, **asdict(bank)}
+    half.write_text(json.dumps(settings, indent=1, sort_keys=True))
+    half.rename(stored)
     numbers = [n for n in range(len(bank)) if not _path(folder, n).exists()]
     if numbers:
         _ = bank.fitted  # once, before the bank is handed to the processes
@@ -40,17 +49,17 @@ def write(bank: Bank, folder: str | Path, workers: int = 1) -> None:
 
 
 def read(folder: str | Path) -> Study:
-    """The bank of a folder, whole in memory.
+    """The bank of a folder, whole in memory; twice that while it is put together.
 
     Raises ValueError for a folder without a bank, with a block missing, and for a
     block that is broken.
     """
     folder = Path(folder)
-    if not (folder / SETTINGS).exists():
+    if not (folder / SETTINGS).is_file():
         raise ValueError(
             f"A bank's folder has a file {SETTINGS}. Found none in {folder}."
         )
-    bank = Bank(**json.loads((folder / SETTINGS).read_text()))
+    bank = _bank(folder)
     rows = concat([read_block(folder, number) for number in range(len(bank))])
     return Study(bank.schema, rows, split(bank.num_customers))
 
@@ -62,8 +71,23 @@ def read_block(folder: str | Path, number: int) -> Rows:
         raise ValueError(f"Block {number} is missing: found no {path}.")
     try:
         return _rows(load_file(path))
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must be a whole block. Found: {error}.") from None
+
+
+def _bank(folder: Path) -> Bank:
+    """The bank whose settings the folder holds."""
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_text())
+        if settings.pop("format") != FORMAT:
+            raise ValueError(f"format {FORMAT} is needed")
+        lenses = {task: tuple(v) for task, v in settings.pop("lenses").items()}
+        return Bank(**settings, lenses=lenses)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must hold a bank's settings. Found: {error!r}."
+        ) from None
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -35,8 +35,8 @@ CATEGORIES = 12  # classes of nba and spending_category
 class Task:
     """A task, its three lenses, and how often its label is known.
 
-    ``rate`` is the share of ones of a binary task by its own score, before another task
-    decides with it: of those who click, or who do not churn.
+    ``rate`` is about the share of ones of a binary task by its own score alone, of all
+    customers, before another task decides with it: only who clicks converts.
     """
 
     spec: TaskSpec
@@ -50,7 +50,7 @@ def tasks(brands: int) -> tuple[Task, ...]:
     """The table of the eighteen, with so many ``brands`` to predict among."""
     return (
         _binary("ctr", "engagement", 1.0, 0.055, (PERSLAY, TEMPORAL, DEEPFM), 0.95),
-        _binary("cvr", "engagement", 1.5, 0.2, (HGCN, TEMPORAL, PERSLAY), 0.95),
+        _binary("cvr", "engagement", 1.5, 0.15, (HGCN, TEMPORAL, PERSLAY), 0.95),
         _amount("engagement", "engagement", 0.8, (TEMPORAL, PERSLAY, LIGHTGCN)),
         _amount("uplift", "engagement", 1.0, (CAUSAL, DEEPFM, TRANSPORT), active=False),
         _binary("churn", "lifecycle", 1.2, 0.10, (TEMPORAL, PERSLAY, CAUSAL), 0.9),

@@ -152,8 +152,11 @@ def test_customers_without_a_series_are_rows_of_zeros() -> None:
     assert found.dtype == torch.float32
     assert not found[1].any()
     assert_close(found[known], summary(model, events).float()[known])
-    with pytest.raises(ValueError, match="Found none"):
-        summary(model, Events(events.values, torch.zeros_like(mask)))
+    nobody = Events(events.values, torch.zeros_like(mask))
+    for layout in ("dynamics", "profile", "dwell"):
+        none, some = (summary(model, e, layout) for e in (nobody, events))
+        assert none.shape == some.shape
+        assert not none.any()
 
 
 def test_events_after_the_cut_off_move_no_number() -> None:

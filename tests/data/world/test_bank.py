@@ -143,10 +143,38 @@ def test_a_killed_writer_goes_on(bank: Bank, study: Study, tmp_path: Path) -> No
     assert same(read_block(tmp_path, 0), study.rows.rows(torch.arange(500)))
 
 
+def test_a_stored_bank_keeps_its_lenses(tmp_path: Path) -> None:
+    churn = {"churn": ("deepfm", "causal", "optimal_transport")}
+    made = Bank(60, seed=1, size="small", lenses=churn)
+    write(made, tmp_path)
+    assert same(read(tmp_path).rows, made.study().rows)
+
+
+def test_a_small_bank_learns_from_whole_blocks(bank: Bank, study: Study) -> None:
+    """What a model is shown of a customer does not depend on how many there are."""
+    few = Bank(5, seed=3, size="small")
+    assert same(few.rows(0), study.rows.rows(torch.arange(5)))
+    assert bank.fitted.clusters.sizes == few.fitted.clusters.sizes
+
+
+def test_a_last_block_of_one_customer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has no session, or no payment, has rows of zeros for hidden states."""
+    monkeypatch.setattr(module, "BLOCK", 40)
+    bank = Bank(41, seed=5, size="small")
+    for customer in range(40):
+        one = bank.block(0).rows(np.array([customer]))
+        alone = batch(bank.plan, bank.widths, one, bank.fitted)
+        assert alone.states is not None
+        assert alone.states.shape == (1, 3, 16)
+    assert len(bank.study().rows) == 41
+
+
 def test_bad_folders(bank: Bank, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Found none in"):
         read(tmp_path)
-    (tmp_path / "bank.json").write_text(json.dumps({"num_customers": 9}))
+    stored = tmp_path / "bank.json"
+    settings = {"format": 1, "num_customers": 9, "lenses": {}}
+    stored.write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="must be empty or hold this bank"):
         write(bank, tmp_path)
     with pytest.raises(ValueError, match="Block 0 is missing"):
@@ -154,6 +182,17 @@ def test_bad_folders(bank: Bank, tmp_path: Path) -> None:
     (tmp_path / "block-00000.safetensors").write_bytes(b"broken")
     with pytest.raises(ValueError, match="must be a whole block"):
         read(tmp_path)
+    for broken in ("", "[]", '{"foo": 1}', json.dumps(settings | {"format": 0})):
+        stored.write_text(broken)
+        with pytest.raises(ValueError, match="must hold a bank's settings"):
+            read(tmp_path)
+    stored.unlink()
+    with pytest.raises(ValueError, match="Blocks need their"):
+        write(bank, tmp_path)
+    with pytest.raises(ValueError, match="Found a file"):
+        write(bank, tmp_path / "block-00000.safetensors")
+    with pytest.raises(ValueError, match="workers must be 1 or more"):
+        write(bank, tmp_path, workers=0)
 
 
 @pytest.mark.plain
@@ -161,6 +200,8 @@ def test_bad_folders(bank: Bank, tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"num_customers": 4}, "A bank needs 5 customers or more. Found 4"),
+        ({"num_customers": 9, "seed": -1}, "A seed lies in 0..2^32 - 1. Found -1"),
+        ({"num_customers": 9, "seed": 2**32}, "A seed lies in 0..2^32 - 1"),
         ({"num_customers": 9, "size": "tiny"}, "['study', 'small']. Found 'tiny'"),
     ],
 )

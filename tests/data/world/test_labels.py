@@ -20,7 +20,7 @@ RANGES = {  # spec section 24
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, np.ndarray]:
     """The labels of many customers; their events are not needed."""
-    bank = Bank(6000, seed=1, size="small")
+    bank = Bank(6000)
     made = [bank.block(number).labels for number in range(len(bank))]
     return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
 
@@ -106,10 +106,8 @@ def test_categories_and_brands_follow_their_source(
         assert 0.40 < same < 0.55  # 0.4 decided by it, and chance
 
 
-def test_every_class_of_every_task_occurs(
-    bank: Bank, drawn: dict[str, np.ndarray]
-) -> None:
-    for task in bank.signal.tasks:
+def test_every_class_of_every_task_occurs(drawn: dict[str, np.ndarray]) -> None:
+    for task in Bank(6000).signal.tasks:
         if task.spec.classes > 1:
             known = drawn[task.spec.name]
             found = np.unique(known[~np.isnan(known)])

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ple_study.data.world import Bank
-from ple_study.data.world.readings import IN_COLUMNS, probes
+from ple_study.data.world.readings import IN_COLUMNS, probes, spillover
 
 OWN, ELSEWHERE = 0.80, 0.55  # set by the issue before anything was planted
 
@@ -26,6 +26,15 @@ def test_columns_do_not_tell_what_is_planted_in_events(table: pd.DataFrame) -> N
     events = table[~table["lens"].isin(IN_COLUMNS)]
     assert len(events) == 8
     assert (events[["linear", "boosted"]] <= ELSEWHERE).all(axis=None), table
+
+
+def test_what_else_tells_of_the_signal_is_measured() -> None:
+    """Inputs overlap where events do, and clusters tell nothing."""
+    table = spillover(Bank(2000, seed=0, size="small")).set_index(["lens", "factor"])
+    assert table.loc[("perslay", 1), "series"] > 0.8  # bursts are days with many
+    assert table.loc["unified_hgcn", "graph"].min() > 0.9  # brands have categories
+    assert table.loc["lightgcn", "series"].max() < 0.6
+    assert table["clusters"].max() < 0.58
 
 
 def test_crosses_are_not_linear(table: pd.DataFrame) -> None:
