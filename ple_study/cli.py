@@ -1,4 +1,4 @@
-"""The command line: ``ple-study fit | evaluate | export``."""
+"""The command line: ``ple-study fit | evaluate | predict | export``."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ Multi-task learning on tables: one model, many things to predict.
 
   fit       train models on a study and compare them, task by task
   evaluate  every metric of a trained model
+  predict   a trained model's answers for new rows
   export    a trained model as an ONNX file
 
 A study is journey (real households, 16 tasks), census (99,762 persons, 2 tasks),

@@ -16,8 +16,8 @@ class Log:
     """Events sorted by customer, day and hour, all of them before the cut-off day.
 
     customer: 0 to ``num_customers - 1``. day: a whole number. hour: of the day, 0 to
-    24. amount: zero or more, of money or of time. place: where the event happened, 1 to
-    ``num_places``, or 0 where that is unknown.
+    less than 24. amount: zero or more, of money or of time. place: where the event
+    happened, 1 to ``num_places``, or 0 where that is unknown.
 
     A customer may have one event or none. Raises ValueError for an event on the cut-off
     day or later, events out of order, an event that is there twice, an amount that is
@@ -37,14 +37,14 @@ class Log:
         last = self.num_customers - 1
         inside = (self.customer >= 0) & (self.customer <= last)
         known = (self.place >= 0) & (self.place <= self.num_places)
-        daily = (self.hour >= 0) & (self.hour <= 24)
+        daily = (self.hour >= 0) & (self.hour < 24)
         good = np.isfinite(self.amount) & (self.amount >= 0)
         before = f"Events must lie before the cut-off, day {self.cutoff}."
         _check(self.day < self.cutoff, self.day, before)
         _check(good, self.amount, "Amounts must be finite and zero or more.")
         _check(inside, self.customer, f"Customers must lie in 0..{last}.")
         _check(known, self.place, f"Places must lie in 0..{self.num_places}.")
-        _check(daily, self.hour, "Hours must lie in 0..24.")
+        _check(daily, self.hour, "Hours must lie in 0 to less than 24.")
         self._check_order()
 
     def _check_order(self) -> None:
@@ -54,7 +54,7 @@ class Log:
         if not later.all():
             raise ValueError(
                 "Events must be sorted by customer, day and hour. "
-                f"Found row {later.argmin() + 1} too late."
+                f"Found row {later.argmin() + 1} below one that comes after it."
             )
         order = np.lexsort(self._columns())
         again = np.ones(max(len(self) - 1, 0), dtype=bool)

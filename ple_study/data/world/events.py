@@ -44,7 +44,7 @@ def cards(plan: Plan, size: Size, who: Customers, rng: Rng) -> Log:
     usual = rng.normal(3.0, 0.3, len(who))[customer]
     usual += AMOUNT[who.regimes["behavior"][customer, day // MONTH]]
     amount = np.exp(usual + trend + 0.6 * size_of)
-    hour = np.clip(14 + 4 * time_of, 0, 24)
+    hour = np.clip(14 + 4 * time_of, 0, 23.99)
     place = _merchants(plan, size, who, customer, rng)
     return log(len(who), len(plan.leaves), (customer, day, hour, amount, place))
 

@@ -20,8 +20,14 @@ class Signal:
     The score of task k has two components of unit variance: the sum over lenses of
     ``sqrt(shares[k, lens])`` times that lens's two factors, turned by ``angle[k]``,
     the effects of regime and cluster likewise, and noise. Shares, context and
-    ``noise`` sum to one. Tasks with one angle read a lens alike; between the two
-    angles that there are, the cosine is the bank's ``correlation``.
+    ``noise`` sum to one.
+
+    Tasks with one angle read a lens alike. Of tasks with the same first lens in the
+    table every other one is turned, so that the cosine of their angles is the bank's
+    ``correlation``; retention points away from churn besides.
+
+    Shares are of a task's own score. What the chains then do to the labels of cvr,
+    retention, ltv, spending_category and brand_prediction (``labels``) comes on top.
     """
 
     tasks: tuple[Task, ...]
@@ -49,6 +55,8 @@ def signal(
     firsts = [task.lenses[0] for task in tasks(CATEGORIES * size.brands)]
     turn = [(-1) ** firsts[:row].count(name) for row, name in enumerate(firsts)]
     angle = np.array(turn) * np.arccos(correlation) / 2
+    # What keeps a customer is what does not drive him away.
+    angle[[task.spec.name for task in table].index("retention")] += np.pi
     return Signal(table, part * shares, part * context, noise, angle)
 
 

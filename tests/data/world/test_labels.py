@@ -93,6 +93,20 @@ def test_only_clicks_convert_and_churners_are_lost(
     assert np.nanmean(worth[0]) > np.nanmean(worth[1]) + 1.5
 
 
+def test_what_speaks_against_churn_speaks_for_retention() -> None:
+    """Else the chain would take away what the score gives."""
+    bank = Bank(6000, size="small")
+    made = [bank.block(number) for number in range(len(bank))]
+    retention = np.concatenate([block.labels["retention"] for block in made])
+    churn = np.concatenate([block.labels["churn"] for block in made])
+    row = [task.spec.name for task in bank.signal.tasks].index("retention")
+    first = [parts(bank.plan, bank.signal, block.who)[:, row, 1, 0] for block in made]
+    shape = np.concatenate(first)  # its first lens, as retention reads it
+    kept, lost = (np.nanmean(shape[retention == value]) for value in (1, 0))
+    assert kept - lost > 0.5
+    assert np.nanmean(shape[churn == 0]) > np.nanmean(shape[churn == 1])
+
+
 def test_categories_and_brands_follow_their_source(
     drawn: dict[str, np.ndarray],
 ) -> None:
