@@ -1,6 +1,7 @@
 """Events of customers in order of time: what every lens begins with."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,65 @@ class Log:
     def frame(self) -> pd.DataFrame:
         """The events as a table, a column each."""
         return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
+
+class CodedLog(NamedTuple):
+    """A log, and who and what its codes stand for.
+
+    ``customers[i]`` is customer i, ``places[i - 1]`` is place i; place 0 is unknown.
+    """
+
+    log: Log
+    customers: pd.Index
+    places: pd.Index
+
+
+def log_from_frame(events: pd.DataFrame, *, cutoff: int) -> CodedLog:
+    """A table of events, in any order, with any keys, as a log.
+
+    events: customer and place (any keys; a missing place is unknown), day (whole
+    numbers), hour and amount (numbers).
+
+    Raises ValueError for an empty table, a missing column, a column of another type, a
+    missing customer, and for what ``Log`` refuses.
+    """
+    absent = [name for name in COLUMNS if name not in events]
+    if absent or events.empty:
+        raise ValueError(
+            f"Events need the columns {COLUMNS} and at least one row. Found "
+            f"{len(events)} rows; absent are {absent}."
+        )
+    who = events["customer"].to_numpy(object)
+    _check(~pd.isna(who), who, "Each event needs a customer.")
+    for name, numbers in (("day", "whole numbers"), ("hour", ""), ("amount", "")):
+        kind = events[name].dtype
+        good = pd.api.types.is_integer_dtype(kind) if numbers else _is_number(kind)
+        if not good:
+            raise ValueError(
+                f"Column {name!r} must hold {numbers or 'numbers'}. Found {kind}."
+            )
+    customers = pd.Index(events["customer"].unique()).sort_values()
+    places = pd.Index(events["place"].dropna().unique()).sort_values()
+    coded = events.assign(
+        customer=customers.get_indexer(events["customer"]),
+        place=places.get_indexer(events["place"]) + 1,
+    ).sort_values(["customer", "day", "hour"], kind="stable")
+    log = Log(
+        coded["customer"].to_numpy(np.int64),
+        coded["day"].to_numpy(np.int64),
+        coded["hour"].to_numpy(np.float64),
+        coded["amount"].to_numpy(np.float64),
+        coded["place"].to_numpy(np.int64),
+        num_customers=len(customers),
+        num_places=len(places),
+        cutoff=cutoff,
+    )
+    return CodedLog(log, customers, places)
+
+
+def _is_number(kind: object) -> bool:
+    boolean = pd.api.types.is_bool_dtype(kind)
+    return bool(pd.api.types.is_numeric_dtype(kind)) and not boolean
 
 
 def _check(good: np.ndarray, values: np.ndarray, wanted: str) -> None:

@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from ple_study.data.log import COLUMNS, Log
+from ple_study.data.log import COLUMNS, Log, log_from_frame
 
 CUTOFF = 30
 
@@ -83,3 +84,54 @@ def test_later_events_and_visits() -> None:
     visits = example().visits
     assert visits.num_merchants == 6
     assert visits.merchant.tolist() == [1, 5, 5, 0, 2, 2]
+
+
+def purchases(**changed: Any) -> pd.DataFrame:
+    columns = {
+        "customer": ["zoe", "ann", "zoe", "ann"],
+        "day": [9, 4, 2, 4],
+        "hour": [8.5, 20, 7, 6],
+        "amount": [1, 2, 3, 4],
+        "place": ["tea", None, "bread", "tea"],
+    }
+    return pd.DataFrame(columns | changed)
+
+
+def test_a_table_becomes_a_log_whose_codes_are_told() -> None:
+    log, customers, places = log_from_frame(purchases(), cutoff=CUTOFF)
+    assert (list(customers), list(places)) == (["ann", "zoe"], ["bread", "tea"])
+    rows = [(0, 4, 6, 4, 2), (0, 4, 20, 2, 0), (1, 2, 7, 3, 1), (1, 9, 8.5, 1, 2)]
+    assert log.frame().to_numpy().tolist() == [list(row) for row in rows]
+    assert (log.num_customers, log.num_places) == (2, 2)
+    shuffled = purchases().sample(frac=1, random_state=3)
+    again = log_from_frame(shuffled, cutoff=CUTOFF).log
+    assert again.frame().equals(log.frame())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"customer": ["a", None, "b", "c"]},
+            "Each event needs a customer.",
+        ),
+        (
+            {"day": [1.5, 2, 3, 4]},
+            "'day' must hold whole numbers. Found float64.",
+        ),
+        ({"hour": ["8", "9", "10", "11"]}, "Column 'hour' must hold numbers."),
+        (
+            {"amount": [True, False, True, True]},
+            "'amount' must hold numbers. Found bool",
+        ),
+        ({"amount": [1, -2, 3, 4]}, "Amounts must be finite and zero or more."),
+        ({"day": [1, 2, 30, 4]}, "before the cut-off, day 30."),
+    ],
+)
+def test_bad_tables_are_refused(changed: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        log_from_frame(purchases(**changed), cutoff=CUTOFF)
+    with pytest.raises(ValueError, match=re.escape("absent are ['place']")):
+        log_from_frame(purchases().drop(columns="place"), cutoff=CUTOFF)
+    with pytest.raises(ValueError, match="Found 0 rows"):
+        log_from_frame(purchases().iloc[:0], cutoff=CUTOFF)
