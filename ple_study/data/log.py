@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from ple_study.data.graphs.visits import Visits
+from ple_study.data.rows import check_rows
 
 COLUMNS = ("customer", "day", "hour", "amount", "place")
 
@@ -41,11 +42,11 @@ class Log:
         daily = (self.hour >= 0) & (self.hour < 24)
         good = np.isfinite(self.amount) & (self.amount >= 0)
         before = f"Events must lie before the cut-off, day {self.cutoff}."
-        _check(self.day < self.cutoff, self.day, before)
-        _check(good, self.amount, "Amounts must be finite and zero or more.")
-        _check(inside, self.customer, f"Customers must lie in 0..{last}.")
-        _check(known, self.place, f"Places must lie in 0..{self.num_places}.")
-        _check(daily, self.hour, "Hours must lie in 0 to less than 24.")
+        check_rows(self.day < self.cutoff, self.day, before)
+        check_rows(good, self.amount, "Amounts must be finite and zero or more.")
+        check_rows(inside, self.customer, f"Customers must lie in 0..{last}.")
+        check_rows(known, self.place, f"Places must lie in 0..{self.num_places}.")
+        check_rows(daily, self.hour, "Hours must lie in 0 to less than 24.")
         self._check_order()
 
     def _check_order(self) -> None:
@@ -98,7 +99,7 @@ class Log:
 
     def rows(self, index: Int64[np.ndarray, " row"]) -> "Log":
         """The events of the customers at ``index``, which must rise."""
-        _check(np.diff(index, prepend=-1) > 0, index, "Customers must rise.")
+        check_rows(np.diff(index, prepend=-1) > 0, index, "Customers must rise.")
         place = np.full(self.num_customers, -1)
         place[index] = np.arange(len(index))
         kept = place[self.customer] >= 0
@@ -138,7 +139,7 @@ def log_from_frame(events: pd.DataFrame, *, cutoff: int) -> CodedLog:
             f"{len(events)} rows; absent are {absent}."
         )
     who = events["customer"].to_numpy(object)
-    _check(~pd.isna(who), who, "Each event needs a customer.")
+    check_rows(~pd.isna(who), who, "Each event needs a customer.")
     for name, numbers in (("day", "whole numbers"), ("hour", ""), ("amount", "")):
         kind = events[name].dtype
         good = pd.api.types.is_integer_dtype(kind) if numbers else _is_number(kind)
@@ -168,9 +169,3 @@ def log_from_frame(events: pd.DataFrame, *, cutoff: int) -> CodedLog:
 def _is_number(kind: object) -> bool:
     boolean = pd.api.types.is_bool_dtype(kind)
     return bool(pd.api.types.is_numeric_dtype(kind)) and not boolean
-
-
-def _check(good: np.ndarray, values: np.ndarray, wanted: str) -> None:
-    if not good.all():
-        row = int(good.argmin())
-        raise ValueError(f"{wanted} Found {values[row]} in row {row}.")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from jaxtyping import Float64, Int64
 
 from ple_study.data.diagrams.clouds import Clouds, check_start
+from ple_study.data.rows import check_rows
 
 DAYS, HOURS = 7, 24
 
@@ -39,16 +40,16 @@ class EventColumns:
             found = [list(column.shape) for column in columns]
             raise ValueError(f"Columns must be of one length. Found {found}.")
         check_start(self.start, len(self.amount))
-        _check(
+        check_rows(
             np.isfinite(self.amount) & (self.amount >= 0),
             self.amount,
             "Amounts must be finite and zero or more.",
         )
         inside = (self.hour >= 0) & (self.hour < HOURS)
-        _check(inside, self.hour, f"Hours must lie in 0 to less than {HOURS}.")
+        check_rows(inside, self.hour, f"Hours must lie in 0 to less than {HOURS}.")
         forward = np.diff(self.day, prepend=self.day[:1]) >= 0
         forward[self.start[self.start < len(self.day)]] = True
-        _check(forward, self.day, "Each customer's days must not go back.")
+        check_rows(forward, self.day, "Each customer's days must not go back.")
 
     def events_of(
         self, customers: Int64[np.ndarray, " row"]
@@ -141,7 +142,7 @@ def events_of(
     """The places of these customers' events. Raises ValueError for unknown ones."""
     num_customers = len(start) - 1
     inside = (customers >= 0) & (customers < num_customers)
-    _check(inside, customers, f"Customers must lie in 0..{num_customers - 1}.")
+    check_rows(inside, customers, f"Customers must lie in 0..{num_customers - 1}.")
     parts = [np.arange(start[i], start[i + 1]) for i in customers]
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
@@ -149,11 +150,3 @@ def events_of(
 def _check_some(events: npt.NDArray[np.generic]) -> None:
     if not len(events):
         raise ValueError("Training customers need an event between them. Found none.")
-
-
-def _check(
-    good: npt.NDArray[np.bool_], values: npt.NDArray[np.generic], wanted: str
-) -> None:
-    if not good.all():
-        row = int(good.argmin())
-        raise ValueError(f"{wanted} Found {values[row]} in row {row}.")

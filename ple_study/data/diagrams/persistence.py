@@ -26,6 +26,7 @@ from ple_study.data.diagrams.homology import (
     rips,
     spanning_tree,
 )
+from ple_study.names import one_of
 
 HOMOLOGY = (0, 1, 2)
 # Beyond, a Delaunay triangulation soon costs more than Rips.
@@ -63,8 +64,8 @@ class Persistence:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
         _check_dimensions(self.dimensions)
-        _one_of("Complex", self.complex, get_args(ComplexName))
-        _one_of("Essential", self.essential, get_args(Essential))
+        one_of("Complex", self.complex, get_args(ComplexName))
+        one_of("Essential", self.essential, get_args(Essential))
         _at_least("size", self.size, 1)
         _at_least("events", self.events, 1)
         _at_least("seed", self.seed, 0)
@@ -113,11 +114,6 @@ def _check_dimensions(dimensions: tuple[int, ...]) -> None:
         raise ValueError(
             f"Dimensions must be some of {HOMOLOGY}, each once. Found {dimensions}."
         )
-
-
-def _one_of(what: str, found: str, allowed: tuple[str, ...]) -> None:
-    if found not in allowed:
-        raise ValueError(f"{what} must be one of {allowed}. Found {found!r}.")
 
 
 def _at_least(what: str, found: int, least: int) -> None:

@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ple_study.data.graphs.csr import tensor
+from ple_study.data.rows import check_rows
 
 Codes = npt.NDArray[np.int64]
 COLUMNS = ("customer", "merchant", "day", "amount")
@@ -104,13 +105,13 @@ def visits(
     amount = events["amount"].to_numpy(np.float64)
     node = merchants.nodes(events["merchant"])
     inside = (customer >= 0) & (customer < num_customers)
-    _check(inside, customer, f"Customers must lie in 0..{num_customers - 1}.")
-    _check(day < cutoff, day, f"Events must lie before the cut-off, day {cutoff}.")
+    check_rows(inside, customer, f"Customers must lie in 0..{num_customers - 1}.")
+    check_rows(day < cutoff, day, f"Events must lie before the cut-off, day {cutoff}.")
     good = np.isfinite(amount) & (amount >= 0)
-    _check(good, amount, "Amounts must be finite and zero or more.")
+    check_rows(good, amount, "Amounts must be finite and zero or more.")
     if unseen == "error":
         wanted = f"Merchants must be among the {len(merchants.keys)} that are known."
-        _check(node > 0, events["merchant"].to_numpy(), wanted)
+        check_rows(node > 0, events["merchant"].to_numpy(), wanted)
     return Visits(customer, node, day, amount, num_customers, merchants.num_nodes)
 
 
@@ -138,9 +139,3 @@ def _whole(events: pd.DataFrame, name: str) -> Int64[np.ndarray, " event"]:
         )
     found: Codes = events[name].to_numpy(np.int64)
     return found
-
-
-def _check(good: np.ndarray, values: np.ndarray, wanted: str) -> None:
-    if not good.all():
-        row = int(good.argmin())
-        raise ValueError(f"{wanted} Found {values[row]} in row {row}.")

@@ -9,7 +9,8 @@ category_uplift, are absent: nothing here was given to some households at random
 from ple_study.data.journey import labels as labels
 from ple_study.data.journey.features import MONTH, Vocabulary
 from ple_study.data.journey.labels import AGES, CYCLE, MAKERS, Label
-from ple_study.schema import TaskSpec, Transfer
+from ple_study.data.thread import TRANSFERS as TRANSFERS
+from ple_study.schema import TaskSpec
 
 SLOW = 2 * MONTH  # days
 DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -172,15 +173,3 @@ def class_names(vocabulary: Vocabulary) -> dict[str, list[str]]:
     edges = [f"up to {edge:g} days" for edge in CYCLE]
     names["consumption_cycle"] = [*edges, "longer"]
     return names
-
-
-TRANSFERS = tuple(
-    Transfer(source=source, target=target)
-    for source, target in (
-        ("ctr", "cvr"),
-        ("churn", "retention"),
-        ("cvr", "ltv"),
-        ("nba", "spending_category"),
-        ("spending_category", "brand_prediction"),
-    )
-)

@@ -8,7 +8,8 @@ half do not, so that a prior can be seen to be right and to be wrong.
 
 from dataclasses import dataclass
 
-from ple_study.schema import TaskSpec, Transfer
+from ple_study.data.thread import TRANSFERS as TRANSFERS
+from ple_study.schema import TaskSpec
 
 LENSES = (
     "unified_hgcn",
@@ -136,15 +137,3 @@ def _amount(
         loss="huber" if huber else "default",
     )
     return Task(spec=spec, lenses=lenses, observed=observed, active=active)
-
-
-TRANSFERS = tuple(
-    Transfer(source=source, target=target)
-    for source, target in (
-        ("ctr", "cvr"),
-        ("churn", "retention"),
-        ("cvr", "ltv"),
-        ("nba", "spending_category"),
-        ("spending_category", "brand_prediction"),
-    )
-)
