@@ -20,6 +20,6 @@ CELL_SECONDS = 300
 NOTEBOOK_SECONDS = 240
 
 
-def prepare(**more: str) -> None:
-    """Set the environment that every kernel started from here inherits."""
-    os.environ.update(ENVIRONMENT | more)
+def environment(**more: str) -> dict[str, str]:
+    """What a kernel is started in; this process keeps its own environment."""
+    return os.environ | ENVIRONMENT | more

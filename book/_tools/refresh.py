@@ -30,7 +30,7 @@ def read(path: Path) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run every cell in a fresh kernel, as a reader would in Jupyter."""
+    """Run every cell in a fresh kernel on the CPU, as a reader would in Jupyter."""
     NotebookClient(
         notebook,
         timeout=kernel.CELL_SECONDS,
@@ -39,7 +39,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
-    ).execute()
+    ).execute(env=kernel.environment(PLE_STUDY_DEVICE="cpu"))
 
 
 def strip(notebook: NotebookNode) -> None:
@@ -62,7 +62,6 @@ def refresh(path: Path) -> None:
 
 def main() -> None:
     """Refresh the notebooks named on the command line, or all of the book."""
-    kernel.prepare(PLE_STUDY_DEVICE="cpu")
     for path in map(Path, sys.argv[1:] or sorted(BOOK.glob("*.ipynb"))):
         start = time.perf_counter()
         refresh(path)

@@ -50,7 +50,7 @@ def missing_data(notebook) -> str | None:
 
 def pytest_configure() -> None:
     """Teach nbval to compare, and fix what every kernel inherits."""
-    kernel.prepare()
+    os.environ.update(kernel.ENVIRONMENT)
     IPyNbCell.compare_outputs = compare_outputs
 
 

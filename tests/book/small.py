@@ -5,7 +5,6 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book._tools import kernel
 from book._tools.refresh import refresh
 
 FIGURE = """\
@@ -31,6 +30,5 @@ def write(path: Path) -> Path:
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     nbformat.write(new_notebook(cells=cells), path)
-    kernel.prepare(PLE_STUDY_DEVICE="cpu")
     refresh(path)
     return path

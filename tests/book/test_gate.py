@@ -1,5 +1,6 @@
 """The gate fails what is wrong: mistakes planted in copies of a small notebook."""
 
+import os
 import re
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def test_a_notebook_whose_data_are_missing_is_skipped() -> None:
 
 
 def test_a_second_run_changes_no_byte(tmp_path: Path) -> None:
-    path = small.write(tmp_path / "small.ipynb")
+    path, here = small.write(tmp_path / "small.ipynb"), dict(os.environ)
     before = path.read_bytes()
     refresh(path)
     assert path.read_bytes() == before
+    assert os.environ == here  # a kernel's settings are no other test's
