@@ -90,7 +90,11 @@ class Diagrams(Movable):
 
 @dataclass(frozen=True)
 class Batch(Movable):
-    """A batch of customers: everything that a model may look at, and no label."""
+    """A batch of customers: everything that a model may look at, and no label.
+
+    ``vectors`` were made of a customer elsewhere, as his place in a graph was; a row of
+    NaN says that he has none.
+    """
 
     numeric: Float[Tensor, "batch numeric"]
     categorical: Int[Tensor, "batch categorical"]
@@ -98,6 +102,7 @@ class Batch(Movable):
     diagrams: Mapping[str, Diagrams] = field(default_factory=dict)
     states: Float[Tensor, "batch mode state"] | None = None
     clusters: Float[Tensor, "batch cluster"] | None = None
+    vectors: Mapping[str, Float[Tensor, "batch _"]] = field(default_factory=dict)
     customer: Int[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:

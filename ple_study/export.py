@@ -156,6 +156,7 @@ def example(schema: Schema, rows: int = 3) -> Batch:
         },
         states=torch.zeros(rows, modes, states) if modes else None,
         clusters=torch.zeros(rows, schema.clusters) if schema.clusters else None,
+        vectors={v.name: torch.zeros(rows, v.dim) for v in schema.vectors},
     )
 
 

@@ -5,9 +5,10 @@ Everything here is numbers and names, checked when made. No tensor, no module.
 
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal, get_args
+from typing import Any
 
-from ple_study.names import nearest, one_of, unique
+from ple_study.inputs import Feature, FeatureKind, Sequence, Value, Vector
+from ple_study.names import nearest, unique
 from ple_study.task import Loss, TaskKind, TaskSpec, Transfer
 
 __all__ = [
@@ -20,63 +21,8 @@ __all__ = [
     "TaskSpec",
     "Transfer",
     "Value",
+    "Vector",
 ]
-
-FeatureKind = Literal["numeric", "probability", "categorical"]
-Value = str | int | bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Feature:
-    """One column of the input table.
-
-    A ``numeric`` column is standardised with the mean and the deviation of the training
-    rows; a ``probability`` column is left as it is, so that rows that sum to one still
-    do. A ``categorical`` column is coded by its place in ``vocabulary``, counted from
-    one; code 0 is kept for values that the vocabulary does not know.
-    """
-
-    name: str
-    kind: FeatureKind = "numeric"
-    group: str = "base"
-    vocabulary: tuple[Value, ...] = ()
-    dim: int = 16  # embedding width of a categorical column
-
-    def __post_init__(self) -> None:
-        one_of(f"Kind of feature {self.name!r}", self.kind, get_args(FeatureKind))
-        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
-        unique(f"Vocabulary of feature {self.name!r}", self.vocabulary)
-        if (self.kind == "categorical") != bool(self.vocabulary):
-            raise ValueError(
-                f"A categorical feature has a vocabulary and no other has one. Found "
-                f"feature {self.name!r} of kind {self.kind!r} with "
-                f"{len(self.vocabulary)} values."
-            )
-        if self.dim < 1:
-            raise ValueError(f"Feature {self.name!r} needs dim >= 1. Found {self.dim}.")
-
-    @property
-    def size(self) -> int:
-        """Number of codes: every known value and one for the unknown."""
-        return len(self.vocabulary) + 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sequence:
-    """A named series of events: ``steps`` at most, each with these channels."""
-
-    name: str
-    steps: int
-    channels: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-        unique(f"Channels of sequence {self.name!r}", self.channels)
-        if self.steps < 1 or not self.channels:
-            raise ValueError(
-                f"Sequence {self.name!r} needs one step and one channel or more. Found "
-                f"{self.steps} steps and {len(self.channels)} channels."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +42,19 @@ class Schema:
     diagrams: tuple[str, ...] = ()
     states: tuple[int, int] = (0, 0)
     clusters: int = 0
+    vectors: tuple[Vector, ...] = ()
     transfers: tuple[Transfer, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        for name in ("features", "tasks", "sequences", "diagrams", "transfers"):
+        lists = ("features", "tasks", "sequences", "diagrams", "vectors", "transfers")
+        for name in lists:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "states", tuple(self.states))
         unique("Feature names", (f.name for f in self.features))
         unique("Task names", self.task_names)
         unique("Sequence names", (s.name for s in self.sequences))
         unique("Diagram names", self.diagrams)
+        unique("Vector names", (v.name for v in self.vectors))
         shared = {f.name for f in self.features} & set(self.task_names)
         if shared:
             raise ValueError(
@@ -158,7 +107,7 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """The schema as plain JSON values; ``Schema.from_json`` reads it back."""
-        parts = ("features", "tasks", "sequences", "transfers")
+        parts = ("features", "tasks", "sequences", "vectors", "transfers")
         rest = {k: v for k, v in vars(self).items() if k not in parts}
         # vars rather than asdict, which would copy a large vocabulary value by value.
         return rest | {k: [dict(vars(part)) for part in vars(self)[k]] for k in parts}
@@ -169,6 +118,7 @@ class Schema:
             "features": Feature,
             "tasks": TaskSpec,
             "sequences": Sequence,
+            "vectors": Vector,
             "transfers": Transfer,
         }
         built: dict[str, Any] = {

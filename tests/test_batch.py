@@ -25,6 +25,7 @@ def full_batch() -> Batch:
         diagrams={"app": Diagrams(numbers(BATCH, 9, 3), numbers(BATCH, 9) > 0.4)},
         states=numbers(BATCH, TASKS, EXPERTS),
         clusters=numbers(BATCH, 10),
+        vectors={"graph": numbers(BATCH, 11)},
         customer=torch.arange(BATCH) + 100,
     )
 
@@ -41,8 +42,8 @@ def leaves(value: object) -> list[torch.Tensor]:
 
 
 def test_every_tensor_is_visited_once() -> None:
-    assert len(leaves(full_batch())) == 9
-    assert len(leaves(full_rows())) == 9 + 3
+    assert len(leaves(full_batch())) == 10
+    assert len(leaves(full_rows())) == 10 + 3
 
 
 def test_rows_are_picked_in_every_field_and_in_order() -> None:
@@ -93,7 +94,7 @@ def test_export_knows_the_containers() -> None:
     """torch.export walks a batch, with names, as it walks a list."""
     batch = full_batch()
     flat, spec = pytree.tree_flatten(batch)
-    assert len([x for x in flat if isinstance(x, torch.Tensor)]) == 9
+    assert len([x for x in flat if isinstance(x, torch.Tensor)]) == 10
     again = pytree.tree_unflatten(flat, spec)
     assert torch.equal(again.events["days"].mask, batch.events["days"].mask)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ple_study.schema import Feature, Schema, Sequence, TaskSpec, Transfer
+from ple_study.schema import Feature, Schema, Sequence, TaskSpec, Transfer, Vector
 
 FEATURES = (
     Feature(name="income", group="money"),
@@ -31,6 +31,7 @@ def full() -> Schema:
         diagrams=("app",),
         states=(3, 16),
         clusters=20,
+        vectors=(Vector(name="graph", dim=64),),
         transfers=(
             Transfer(source="ctr", target="cvr"),
             Transfer(source="cvr", target="spend"),
@@ -148,3 +149,11 @@ def test_an_unknown_task_is_refused_by_name() -> None:
         ValueError, match=r"Unknown task 'ltv'. Tasks are \['ctr', 'cvr'"
     ):
         full().task("ltv")
+
+
+def test_a_vector_has_a_width_and_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"Vector 'graph' needs dim >= 1. Found 0"):
+        Vector(name="graph", dim=0)
+    twice = (Vector(name="graph", dim=2), Vector(name="graph", dim=3))
+    with pytest.raises(ValueError, match=r"Vector names.*graph"):
+        Schema(features=FEATURES, tasks=TASKS, vectors=twice)

@@ -36,6 +36,7 @@ def check_lengths(schema: Schema, rows: Rows) -> None:
     named = {**{f"weights of {k}": v for k, v in rows.weights.items()}, **rows.labels}
     named |= {k: v.values for k, v in rows.batch.events.items()}
     named |= {k: v.points for k, v in rows.batch.diagrams.items()}
+    named |= rows.batch.vectors
     wrong = {k: len(v) for k, v in named.items() if len(v) != len(rows)}
     if wrong:
         raise ValueError(f"All parts need {len(rows)} rows. Found {wrong}.")
@@ -56,25 +57,34 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
 
 
 def check_shapes(schema: Schema, batch: Batch) -> None:
-    """The series, diagrams, states and clusters that the schema promises."""
+    """The series, diagrams, states, clusters and vectors that the schema promises."""
     states, clusters = batch.states, batch.clusters
     wanted = (
         {s.name: (s.steps, len(s.channels)) for s in schema.sequences},
         set(schema.diagrams),
         tuple(schema.states),
         schema.clusters,
+        {v.name: v.dim for v in schema.vectors},
     )
     found = (
         {name: tuple(e.values.shape[1:]) for name, e in batch.events.items()},
         set(batch.diagrams),
         (0, 0) if states is None else tuple(states.shape[1:]),
         0 if clusters is None else clusters.shape[1],
+        {name: vector.shape[1] for name, vector in batch.vectors.items()},
     )
     if wanted != found:
         raise ValueError(
-            "The schema promises the series, diagrams, states and clusters "
+            "The schema promises the series, diagrams, states, clusters and vectors "
             f"{wanted}. Found {found}."
         )
+    for name, vector in batch.vectors.items():
+        good = vector.isfinite().all(1) | vector.isnan().all(1)
+        if not good.all():
+            raise ValueError(
+                f"A row of vector {name!r} is finite, or NaN throughout where there is "
+                f"none. Found {vector[~good][0].tolist()[:5]}."
+            )
 
 
 def check_batch(schema: Schema, batch: Batch) -> None:

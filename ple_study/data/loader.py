@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ple_study.batch import Batch, Rows
+from ple_study.batch import Batch, Diagrams, Events, Rows
 from ple_study.data.checks import (
     SPLITS,
     check_batch,
@@ -22,7 +22,7 @@ from ple_study.data.checks import (
     check_weights,
 )
 from ple_study.names import nearest
-from ple_study.schema import Schema
+from ple_study.schema import Schema, Sequence, Vector
 
 
 class Scaler(NamedTuple):
@@ -76,10 +76,67 @@ class Study:
             )
         return self.rows.rows(self.split[name])
 
+    def with_inputs(
+        self,
+        *,
+        events: Mapping[str, Events] | None = None,
+        diagrams: Mapping[str, Diagrams] | None = None,
+        states: Float[Tensor, "batch mode state"] | None = None,
+        clusters: Float[Tensor, "batch cluster"] | None = None,
+        vectors: Mapping[str, Float[Tensor, "batch _"]] | None = None,
+        channels: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> "Study":
+        """The same study with these inputs too, in the order of its rows.
+
+        Of series, diagrams and vectors those of one name are replaced. ``channels``
+        names those of a series; without it they are numbered. Raises ValueError as
+        ``Study`` does, and where ``channels`` names a series that is not given.
+        """
+        old = self.rows.batch
+        batch = replace(
+            old,
+            events={**old.events, **(events or {})},
+            diagrams={**old.diagrams, **(diagrams or {})},
+            states=old.states if states is None else states,
+            clusters=old.clusters if clusters is None else clusters,
+            vectors={**old.vectors, **(vectors or {})},
+        )
+        schema = described(self.schema, batch, events or {}, channels or {})
+        return replace(self, schema=schema, rows=replace(self.rows, batch=batch))
+
     def scaled(self) -> "Study":
         """The same study with numeric columns scaled by the training rows."""
         scaler = Scaler.fit(self.schema, self.part("train").batch)
         return replace(self, rows=replace(self.rows, batch=scaler(self.rows.batch)))
+
+
+def described(
+    schema: Schema,
+    batch: Batch,
+    events: Mapping[str, Events],
+    channels: Mapping[str, tuple[str, ...]],
+) -> Schema:
+    """The schema of these tasks and columns, and of the inputs that the batch has."""
+    unknown = sorted(set(channels) - set(events))
+    if unknown:
+        raise ValueError(
+            f"Channels are named of the series {list(events)}. Found {unknown}."
+        )
+    known = {s.name: s for s in schema.sequences}
+    for name, part in events.items():
+        _, steps, count = part.values.shape
+        numbered = tuple(f"channel_{i}" for i in range(count))
+        named = channels.get(name, numbered)
+        known[name] = Sequence(name=name, steps=steps, channels=named)
+    states, clusters = batch.states, batch.clusters
+    return replace(
+        schema,
+        sequences=tuple(known.values()),
+        diagrams=tuple(batch.diagrams),
+        states=(0, 0) if states is None else (states.shape[1], states.shape[2]),
+        clusters=0 if clusters is None else clusters.shape[1],
+        vectors=tuple(Vector(name=k, dim=v.shape[1]) for k, v in batch.vectors.items()),
+    )
 
 
 def random_split(

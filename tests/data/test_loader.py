@@ -7,7 +7,7 @@ import torch
 
 from ple_study.batch import Batch, Diagrams, Events, Rows
 from ple_study.data.loader import Loader, Scaler, Study, random_split
-from ple_study.schema import Feature, Schema, Sequence, TaskSpec
+from ple_study.schema import Feature, Schema, Sequence, TaskSpec, Vector
 
 SIZE = 23
 SCHEMA = Schema(
@@ -26,6 +26,7 @@ SCHEMA = Schema(
     diagrams=("app",),
     states=(3, 16),
     clusters=5,
+    vectors=(Vector(name="graph", dim=4),),
 )
 
 
@@ -39,6 +40,7 @@ def _rows() -> Rows:
         diagrams={"app": Diagrams(torch.rand(SIZE, 7, 3), torch.ones(SIZE, 7) > 0)},
         states=torch.rand(SIZE, 3, 16),
         clusters=torch.rand(SIZE, 5),
+        vectors={"graph": torch.rand(SIZE, 4)},
         customer=torch.arange(SIZE),
     )
     labels = {
@@ -135,6 +137,9 @@ def _changed(rows: Rows, **fields: object) -> Rows:
          r"All parts need 23 rows. Found \{'days': 9\}"),
         ({"diagrams": {}}, r"Found .*set\(\)"),
         ({"states": None}, r"Found .*\(0, 0\), 5"),
+        ({"vectors": {}}, r"vectors .*\{'graph': 4\}\). Found .*5, \{\}"),
+        ({"vectors": {"graph": torch.eye(SIZE)[:, :4].log() * 0}},
+         r"A row of vector 'graph' is finite, or NaN throughout.*Found \[-?0.0, nan"),
         ({"clusters": torch.zeros(SIZE, 6)}, r"Found .*\(3, 16\), 6"),
     ],
 )  # fmt: skip
@@ -285,3 +290,49 @@ def test_the_global_generator_is_left_alone() -> None:
 def _rows_without_draws() -> Rows:
     batch = Batch(torch.zeros(SIZE, 3), torch.zeros(SIZE, 1, dtype=torch.int64))
     return Rows(batch, {})
+
+
+def test_a_study_takes_more_inputs_and_describes_them() -> None:
+    bare = Study(
+        replace(
+            SCHEMA, sequences=(), diagrams=(), states=(0, 0), clusters=0, vectors=()
+        ),
+        replace(_rows(), batch=replace(_rows().batch, **NOTHING)),
+        _study().split,
+    )
+    whole = _rows().batch
+    parts = {name: getattr(whole, name) for name in NOTHING}
+    found = bare.with_inputs(**parts, channels={"days": ("visits", "spend")})
+    assert found.schema == SCHEMA
+    assert all(getattr(found.rows.batch, name) is not None for name in NOTHING)
+    more = {"app": Events(torch.zeros(SIZE, 3, 1), torch.ones(SIZE, 3) > 0)}
+    again = found.with_inputs(events=more, vectors={"graph": torch.zeros(SIZE, 2)})
+    assert [s.name for s in again.schema.sequences] == ["days", "app"]
+    assert again.schema.sequences[1].channels == ("channel_0",)
+    assert again.schema.vectors == (Vector(name="graph", dim=2),)
+    assert again.schema.states == (3, 16)
+    assert bare.schema.sequences == ()  # as it was
+    none = torch.full((SIZE, 2), torch.nan)
+    assert (
+        found.with_inputs(vectors={"graph": none})
+        .rows.batch.vectors["graph"]
+        .isnan()
+        .all()
+    )
+
+
+NOTHING: dict[str, object] = {
+    "events": {},
+    "diagrams": {},
+    "states": None,
+    "clusters": None,
+    "vectors": {},
+}
+
+
+@pytest.mark.plain  # the checks of shapes would speak first
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"All parts need 23 rows.*'more': 9"):
+        _study().with_inputs(vectors={"more": torch.zeros(9, 2)})
+    with pytest.raises(ValueError, match=r"named of the series \[\].*Found \['dsya'\]"):
+        _study().with_inputs(channels={"dsya": ("a",)})

@@ -5,8 +5,7 @@ learnt from the rows of the training cut-offs, and read off each row's own past.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -42,21 +41,14 @@ def with_lenses(
     Raises ValueError for a lens of another name.
     """
     check_lenses(lenses)
-    schema, batch = study.schema, study.rows.batch
+    found: dict[str, Any] = {}
     if "diagrams" in lenses:
-        shapes = diagrams(shots)
-        schema = replace(schema, diagrams=tuple(shapes))
-        batch = replace(batch, diagrams=shapes)
+        found["diagrams"] = diagrams(shots)
     if "states" in lenses:
-        found = states(shots)
-        schema = replace(schema, states=(found.shape[1], found.shape[2]))
-        batch = replace(batch, states=found)
+        found["states"] = states(shots)
     if "clusters" in lenses:
-        fitted = clusters(study)
-        schema = replace(schema, clusters=len(fitted.sizes))
-        shares = fitted.posteriors(clustered(study))
-        batch = replace(batch, clusters=shares)
-    return replace(study, schema=schema, rows=replace(study.rows, batch=batch))
+        found["clusters"] = clusters(study).posteriors(clustered(study))
+    return study.with_inputs(**found)
 
 
 def states(shots: Sequence[Snapshot]) -> Float[Tensor, "batch mode state"]:
