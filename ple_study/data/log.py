@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from ple_study.data.graphs.visits import Visits
 from ple_study.data.rows import check_rows
@@ -94,7 +94,13 @@ class Log:
 
     def since(self, day: int) -> "Log":
         """The events from this day on."""
-        kept = self.day >= day
+        return self._only(self.day >= day)
+
+    def until(self, day: int) -> "Log":
+        """The events before this day."""
+        return self._only(self.day < day)
+
+    def _only(self, kept: Bool[np.ndarray, " event"]) -> "Log":
         return replace(self, **{k: getattr(self, k)[kept] for k in COLUMNS})
 
     def rows(self, index: Int64[np.ndarray, " row"]) -> "Log":

@@ -18,7 +18,7 @@ from ple_study.data.loader import Study
 from ple_study.data.world import inputs
 from ple_study.data.world.blocks import Block, Logs, join
 from ple_study.data.world.customers import Customers, customers, join_customers
-from ple_study.data.world.events import cards, deposits, sessions
+from ple_study.data.world.events import cards, deposits, first_shown, sessions
 from ple_study.data.world.inputs import Fitted
 from ple_study.data.world.labels import labels, scores
 from ple_study.data.world.plan import Plan, plan
@@ -173,12 +173,18 @@ class Bank:
         return Study(self.schema, rows, split(self.num_customers))
 
     def graphs(self) -> Graphs:
-        """Customers, merchants and their tree as graphs, by all payments.
+        """Customers, merchants and their tree as graphs.
 
-        Merchant m stands at the m-th leaf of the tree; row i is customer i.
+        Of the payments of the days that the series shows: what a customer did before
+        them is told by his place in the tree. Merchant m stands at the m-th leaf of the
+        tree; row i is customer i.
         """
+        begin = first_shown(self.widths)
         tree, leaves = self.plan.tree, len(self.plan.leaves)
-        seen = [self.block(number).logs.card.visits for number in range(len(self))]
+        seen = [
+            self.block(number).logs.card.since(begin).visits
+            for number in range(len(self))
+        ]
         customer = [part.customer + n * BLOCK for n, part in enumerate(seen)]
         visits = Visits(
             np.concatenate(customer),

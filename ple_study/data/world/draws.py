@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ple_study.data.log import Log
-from ple_study.data.world.sizes import HISTORY
+from ple_study.data.world.sizes import HISTORY, MONTH
 
 Rng = np.random.Generator
 Codes = Int[np.ndarray, " event"]
@@ -16,15 +16,12 @@ def days(counts: Int[np.ndarray, "customer day"]) -> tuple[Codes, Codes]:
     return cell // counts.shape[1], cell % counts.shape[1]
 
 
-def kernel(
-    centre: Int[np.ndarray, "customer burst"],
-) -> Float[np.ndarray, "customer day"]:
-    """How much likelier a day is for bursts around these days; 1 on average."""
-    day = np.arange(HISTORY)
-    total = np.zeros((len(centre), HISTORY))
-    for burst in centre.T:
-        total += np.exp(-0.5 * ((day - burst[:, None]) / 1.2) ** 2)
-    return total / total.mean(1, keepdims=True)
+def bursts(customers: int, rng: Rng) -> Float[np.ndarray, "customer day"]:
+    """How much likelier a day is for a burst, one a month; 1 on average in each."""
+    day = np.arange(MONTH)
+    centre = rng.integers(0, MONTH, (customers, HISTORY // MONTH, 1))
+    near = np.exp(-0.5 * ((day - centre) / 1.2) ** 2)
+    return (near / near.mean(2, keepdims=True)).reshape(customers, HISTORY)
 
 
 def choices(

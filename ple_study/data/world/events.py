@@ -1,9 +1,11 @@
 """What customers do: card payments, deposits and app sessions, day by day.
 
-Each lens that is not read from columns is planted here, in a property of the events
-that nothing else tells: where the amounts go and when sessions are (temporal), whether
-payments come in bursts and sessions around a hole (perslay), which categories are
-chosen (unified_hgcn), and which brands within them (lightgcn).
+Each lens that is not read from columns is planted here, where no other input looks.
+Before the days that the payments' series shows, payments come in bursts (perslay) and
+categories are chosen by taste (unified_hgcn). On the days that it shows, amounts swing
+(temporal) and brands are chosen by taste (lightgcn), until the last month, which hidden
+states tell of, is as all others. Sessions swing too (temporal); their hours and minutes
+lie around a hole (perslay), yet both are spread alike for every customer.
 """
 
 import numpy as np
@@ -12,7 +14,7 @@ from scipy.special import ndtr
 
 from ple_study.data.log import Log
 from ple_study.data.world.customers import STEPS, Customers
-from ple_study.data.world.draws import choices, days, kernel, log
+from ple_study.data.world.draws import bursts, choices, days, log
 from ple_study.data.world.plan import Plan
 from ple_study.data.world.sizes import HISTORY, MONTH, Size
 from ple_study.data.world.tasks import HGCN, LIGHTGCN, PERSLAY, TEMPORAL
@@ -26,26 +28,24 @@ COUNT = {  # events a day by state, in multiples of the customer's own rate
 }
 AMOUNT = np.array([-1.2, -0.6, 0.0, 0.4, 0.8, 1.3])  # by state of behavior, in log
 PER_DAY = {"card": 0.35, "session": 0.7, "deposit": 0.12}
-BURSTS = 6
-TASTE, TREND, DRIFT = 0.7, 2.5, 1.4  # how loudly the factors speak
+TASTE, TREND, DRIFT = 1.0, 1.2, 1.4  # how loudly the factors speak
 DORMANT, OFFLINE = 0.01, 0.05  # shares of customers without cards, without the app
 SCREENS, SOURCES = 12, 6
 
 
 def cards(plan: Plan, size: Size, who: Customers, rng: Rng) -> Log:
-    """Payments: calm ones, and bursts at one time of day and one level of amounts."""
-    customer, day, burst, inside = _payments(who, rng)
-    spread = np.where(inside, 0.1, 1.0)
-    clump = rng.normal(size=(2, len(who), BURSTS))[:, customer, burst] * inside
-    size_of, time_of = clump + spread * rng.normal(size=(2, len(day)))
-    # Half a trend below to half above, over the days that the series shows.
-    shown = np.clip((day - HISTORY) / size.steps[0] + 0.5, -0.5, 0.5)
-    trend = TREND * who.lens(TEMPORAL)[customer, 0] * shown
+    """Payments: calm ones and, in the early months, bursts at one time of day."""
+    begin = first_shown(size)
+    customer, day, inside = _payments(who, begin, rng)
+    usual_hour = rng.normal(size=(len(who), HISTORY // MONTH))[customer, day // MONTH]
+    size_of, time_of = np.where(inside, 0.1, 1.0) * rng.normal(size=(2, len(day)))
+    time_of += inside * usual_hour
+    trend = TREND * who.lens(TEMPORAL)[customer, 0] * swing(begin, MONTH)[day]
     usual = rng.normal(3.0, 0.3, len(who))[customer]
     usual += AMOUNT[who.regimes["behavior"][customer, day // MONTH]]
     amount = np.exp(usual + trend + 0.6 * size_of)
     hour = np.clip(14 + 4 * time_of, 0, 23.99)
-    place = _merchants(plan, size, who, customer, rng)
+    place = _merchants(plan, size, who, customer, day < begin, rng)
     return log(len(who), len(plan.leaves), (customer, day, hour, amount, place))
 
 
@@ -54,21 +54,15 @@ def sessions(size: Size, who: Customers, rng: Rng) -> Log:
     count, steps = len(who), STEPS["journey"]
     online = rng.random(count) >= OFFLINE
     rate = PER_DAY["session"] * rng.lognormal(-0.03, 0.25, count) * online
-    # Over the days that the series shows, as with the trend of payments.
-    place = np.clip((np.arange(steps) - steps) / size.steps[1] + 0.5, -0.5, 0.5)
+    place = session_swing(size)[-steps:]
     drift = np.exp(DRIFT * who.lens(TEMPORAL)[:, 1, None] * place)
     level = COUNT["journey"][who.regimes["journey"]]
     daily = rate[:, None] * level * drift / drift.mean(1, keepdims=True)
     customer, day = days(rng.poisson(daily))
-    hole = hole_radius(who)[customer]
-    # Even over the ring from hole * R to R, whose mean square is one for any hole.
-    area = hole**2 + (1 - hole**2) * rng.random(len(day))
-    radius = np.sqrt(2 * area / (1 + hole**2))
-    turn = 2 * np.pi * rng.random(len(day))
-    hour, minutes = 13 + 5 * radius * np.cos(turn), np.exp(1 + radius * np.sin(turn))
+    hour, minutes = around_a_hole(blur(who)[customer], rng)
     screen = rng.integers(1, SCREENS + 1, len(day))
-    columns = (customer, day + HISTORY - steps, hour, minutes, screen)
-    return log(count, SCREENS, columns)
+    columns = (customer, day + HISTORY - steps, 6 + 14 * hour, np.exp(2.6 * minutes))
+    return log(count, SCREENS, (*columns, screen))
 
 
 def deposits(who: Customers, rng: Rng) -> Log:
@@ -87,10 +81,44 @@ def deposits(who: Customers, rng: Rng) -> Log:
     return log(count, SOURCES, (customer, day, hour, amount, place))
 
 
-def hole_radius(who: Customers) -> Float[np.ndarray, " customer"]:
-    """Inner over outer radius of the ring that a customer's sessions leave empty."""
-    radius: Float[np.ndarray, " customer"] = ndtr(who.lens(PERSLAY)[:, 0])
-    return radius
+def first_shown(size: Size) -> int:
+    """The first day that the payments' series shows."""
+    return HISTORY - size.steps[0]
+
+
+def swing(begin: int, quiet: int) -> Float[np.ndarray, " day"]:
+    """Above and then below zero from day ``begin`` on, and zero on the last ones."""
+    wave = np.zeros(HISTORY)
+    length = HISTORY - quiet - begin
+    wave[begin : HISTORY - quiet] = np.sin(
+        2 * np.pi * (np.arange(length) + 0.5) / length
+    )
+    return wave
+
+
+def session_swing(size: Size) -> Float[np.ndarray, " day"]:
+    """How the number of sessions swings over the days that their series shows."""
+    return swing(HISTORY - size.steps[1], size.steps[1] // 2)
+
+
+def around_a_hole(blur: Values, rng: Rng) -> tuple[Values, Values]:
+    """Points on the edge of a diamond in the unit square, and as far off as ``blur``.
+
+    Whatever the blur, each coordinate alone is uniform: it is on the diamond, and
+    a step that is reflected at the borders leaves it so.
+    """
+    first = rng.random(len(blur))
+    side = rng.choice([-1.0, 1.0], len(blur))
+    second = 0.5 + side * (0.5 - np.abs(first - 0.5))
+    moved = np.stack([first, second]) + blur * rng.normal(size=(2, len(blur)))
+    x, y = 1 - np.abs(1 - moved % 2)
+    return x, y
+
+
+def blur(who: Customers) -> Float[np.ndarray, " customer"]:
+    """How far a customer's sessions stray from the diamond around the hole."""
+    far: Float[np.ndarray, " customer"] = 0.02 + 0.3 * ndtr(-who.lens(PERSLAY)[:, 0])
+    return far
 
 
 def burst_share(who: Customers) -> Float[np.ndarray, " customer"]:
@@ -100,29 +128,36 @@ def burst_share(who: Customers) -> Float[np.ndarray, " customer"]:
 
 
 def _payments(
-    who: Customers, rng: Rng
-) -> tuple[Codes, Codes, Codes, Bool[np.ndarray, " event"]]:
-    """Customer and day of each payment, the nearest burst, and whether it is in it."""
+    who: Customers, begin: int, rng: Rng
+) -> tuple[Codes, Codes, Bool[np.ndarray, " event"]]:
+    """Customer and day of each payment, and whether it is in its month's burst.
+
+    Bursts move payments within their month, and every month has as many as it had.
+    """
     active = rng.random(len(who)) >= DORMANT
     rate = PER_DAY["card"] * rng.lognormal(-0.03, 0.25, len(who)) * active
     month = COUNT["lifecycle"][who.regimes["lifecycle"]]
     level = np.repeat(month, MONTH, axis=1) * rate[:, None]
-    centre: Int[np.ndarray, "customer burst"]
-    centre = rng.integers(0, HISTORY, (len(who), BURSTS))
-    share = burst_share(who)[:, None]
-    calm, burst = level * (1 - share), level * share * kernel(centre)
+    share = burst_share(who)[:, None] * (np.arange(HISTORY) < begin // MONTH * MONTH)
+    calm, burst = level * (1 - share), level * share * bursts(len(who), rng)
     customer, day = days(rng.poisson(calm + burst))
     part = burst[customer, day] / (calm + burst)[customer, day]
-    nearest = np.abs(day[:, None] - centre[customer]).argmin(1)
-    return customer, day, nearest, rng.random(len(day)) < part
+    return customer, day, rng.random(len(day)) < part
 
 
 def _merchants(
-    plan: Plan, size: Size, who: Customers, customer: Codes, rng: Rng
+    plan: Plan,
+    size: Size,
+    who: Customers,
+    customer: Codes,
+    early: Bool[np.ndarray, " event"],
+    rng: Rng,
 ) -> Codes:
-    """A top category by the one taste, a brand in any category by the other."""
+    """Early a top category by the one taste, later a brand in any by the other."""
+    _, middles, brands = size.branches
     top = choices(TASTE * who.lens(HGCN) @ plan.branch.T, customer, rng)
     brand = choices(TASTE * who.lens(LIGHTGCN) @ plan.taste.T, customer, rng)
-    _, middles, brands = size.branches
+    top = np.where(early, top, rng.integers(0, size.branches[0], len(customer)))
+    brand = np.where(early, rng.integers(0, brands, len(customer)), brand)
     category = top * middles + rng.integers(0, middles, len(customer))
     return 1 + category * brands + brand

@@ -3,8 +3,7 @@
 Each lens has a reading of its own: two numbers a customer, computed by whoever knows
 the bank's plan from nothing but that lens's input. What a model could know at best is
 near it. That one lens's reading does not tell another's signal does not say that its
-input hides it: days are noisier where payments come in bursts, so a series shows that
-too, and a graph of brands knows their categories. ``spillover`` measures it.
+input hides it, for the same events go into several inputs: ``spillover`` asks a model.
 """
 
 import numpy as np
@@ -25,8 +24,9 @@ from ple_study.data.world import inputs
 from ple_study.data.world.bank import Bank, split
 from ple_study.data.world.blocks import Block, join
 from ple_study.data.world.customers import Columns, causal_columns, places
+from ple_study.data.world.events import first_shown, session_swing, swing
 from ple_study.data.world.plan import CROSSED, PERSONA_FIELDS, Plan
-from ple_study.data.world.sizes import Size
+from ple_study.data.world.sizes import MONTH, Size
 from ple_study.data.world.tasks import (
     CAUSAL,
     DEEPFM,
@@ -45,15 +45,17 @@ IN_COLUMNS = (DEEPFM, CAUSAL, TRANSPORT)
 
 def readings(bank: Bank, block: Block) -> dict[str, Reading]:
     """The reading of each lens for these customers of the bank."""
-    plan, size, visits = bank.plan, bank.widths, block.logs.card.visits
+    plan, size, card = bank.plan, bank.widths, block.logs.card
+    begin = first_shown(size)
+    early, late = card.until(begin).visits, card.since(begin).visits
     series = inputs.events(size, block.logs)
     diagrams = inputs.diagrams(size, block.logs, inputs.scales(bank.training()))
     return {
-        HGCN: _tastes(visits, plan.branch[plan.leaves[:, 0]]),
+        HGCN: _tastes(early, plan.branch[plan.leaves[:, 0]]),
         PERSLAY: _shapes(diagrams["short"], diagrams["long"]),
         DEEPFM: _crosses(block.columns, size),
-        TEMPORAL: _trends(series["txn"], series["session"]),
-        LIGHTGCN: _tastes(visits, plan.taste[plan.leaves[:, 2]]),
+        TEMPORAL: _swings(series["txn"], series["session"], size),
+        LIGHTGCN: _tastes(late, plan.taste[plan.leaves[:, 2]]),
         CAUSAL: _shocks(block.columns, plan, size),
         TRANSPORT: _ways(block.columns, plan, size),
     }
@@ -97,7 +99,7 @@ def spillover(bank: Bank, blocks: int = 4) -> pd.DataFrame:
     shown = concat([bank.rows(number).batch for number in numbers])
     train = split(len(some.columns))["train"].numpy()
     rest = np.setdiff1d(np.arange(len(some.columns)), train)
-    read = _inputs(shown, some)
+    read = _inputs(shown, some, bank.widths)
     rows = []
     for lens in (name for name in LENSES if name not in IN_COLUMNS):
         for factor in range(2):
@@ -111,13 +113,13 @@ def spillover(bank: Bank, blocks: int = 4) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _inputs(shown: Batch, some: Block) -> dict[str, Columns]:
+def _inputs(shown: Batch, some: Block, size: Size) -> dict[str, Columns]:
     """Each input as a few columns that a linear model can read."""
     assert shown.states is not None
     assert shown.clusters is not None
     series = [part.values.double() for part in shown.events.values()]
     moments = [m for x in series for m in (x.mean(1), x.std(1), (x**2).mean(1))]
-    seen = bipartite(some.logs.card.visits)
+    seen = bipartite(some.logs.card.since(first_shown(size)).visits)
     left, _, _ = svds(matrix(normalised(seen)), 12, random_state=0)
     return {
         "series": torch.cat(moments, 1).numpy(),
@@ -162,18 +164,20 @@ def _tastes(visits: Visits, position: Float[np.ndarray, "merchant 2"]) -> Readin
     return counts @ position / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _trends(payments: Events, sessions: Events) -> Reading:
-    """The slope of the payments' size over the days; the mean day of the sessions."""
-    txn, session = payments.values, sessions.values
-    count, size = txn[..., 0].expm1().double(), txn[..., 2].double()
-    day = torch.linspace(-0.5, 0.5, txn.shape[1], dtype=torch.float64)
-    number = count.sum(1, keepdim=True).clamp(min=1)
-    centred = day - (count * day).sum(1, keepdim=True) / number
-    slope = (count * centred * size).sum(1) / (count * centred**2).sum(1).clamp(min=1)
-    visits = session[..., 0].expm1().double()
-    late = torch.linspace(-0.5, 0.5, visits.shape[1], dtype=torch.float64)
-    mean = (visits * late).sum(1) / visits.sum(1).clamp(min=1)
-    return torch.stack([slope, mean], 1).numpy()
+def _swings(payments: Events, sessions: Events, size: Size) -> Reading:
+    """How the payments' size goes with the swing, and how the sessions' number does."""
+    count = payments.values[..., 0].expm1().double()
+    mean, number = (
+        payments.values[..., 2].double(),
+        count.sum(1, keepdim=True).clamp(min=1),
+    )
+    first = torch.from_numpy(swing(first_shown(size), MONTH)[-size.steps[0] :])
+    centred = first - (count * first).sum(1, keepdim=True) / number
+    slope = (count * centred * mean).sum(1) / (count * centred**2).sum(1).clamp(min=1)
+    visits = sessions.values[..., 0].expm1().double()
+    second = torch.from_numpy(session_swing(size)[-size.steps[1] :])
+    when = (visits * second).sum(1) / visits.sum(1).clamp(min=1)
+    return torch.stack([slope, when], 1).numpy()
 
 
 def _shapes(short: Diagrams, long: Diagrams) -> Reading:

@@ -1,61 +1,132 @@
-"""What is planted in events can be seen in them."""
+"""What is planted in events can be seen in them, and only where it was planted."""
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from ple_study.data.world import Bank
 from ple_study.data.world.blocks import Block
-from ple_study.data.world.draws import choices, days, kernel
-from ple_study.data.world.events import AMOUNT, COUNT, burst_share, hole_radius
-from ple_study.data.world.sizes import HISTORY, MONTH
+from ple_study.data.world.draws import bursts, choices, days
+from ple_study.data.world.events import (
+    AMOUNT,
+    COUNT,
+    around_a_hole,
+    blur,
+    burst_share,
+    first_shown,
+    session_swing,
+    swing,
+)
+from ple_study.data.world.sizes import HISTORY, MONTH, SIZES
+
+SMALL = SIZES["small"]
+EARLY = first_shown(SMALL)  # the first day that is not
 
 
 def slopes(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.polyfit(x, y, 1)[0]) if len(x) > 5 else 0.0
 
 
-def test_sessions_leave_their_hole_empty(block: Block) -> None:
-    """Each lies on the ring from hole * R to R, where 1 is the mean square."""
+def square(block: Block) -> np.ndarray:
+    """Hour and minutes of each session, in the unit square."""
     log = block.logs.session
-    radius = np.hypot((log.hour - 13) / 5, np.log(log.amount) - 1)
-    hole = hole_radius(block.who)[log.customer]
-    outer = np.sqrt(2 / (1 + hole**2))
-    assert (radius >= hole * outer - 1e-9).all()
-    assert (radius <= outer + 1e-9).all()
-    assert (radius**2).mean() == pytest.approx(1, abs=0.02)
-    for low, high in ((0.0, 0.3), (0.7, 1.0)):  # the hole is not to be seen by size
-        some = radius[(hole >= low) & (hole < high)]
-        assert (some**2).mean() == pytest.approx(1, abs=0.04)
+    return np.stack([(log.hour - 6) / 14, np.log(log.amount) / 2.6])
 
 
-def test_amounts_drift_with_the_first_temporal_factor(block: Block) -> None:
-    log, begin = block.logs.card, HISTORY - 90
+def test_sessions_leave_a_hole_unless_they_are_blurred(block: Block) -> None:
+    far = np.abs(np.abs(square(block) - 0.5).sum(0) - 0.5)
+    step = blur(block.who)[block.logs.session.customer]
+    clear, lost = far[step < 0.05].mean(), far[step > 0.25].mean()
+    assert clear < 0.05 < 3 * clear < lost
+    assert np.corrcoef(far, step)[0, 1] > 0.4
+    factor = block.who.lens("perslay")[:, 0]
+    assert (np.diff(blur(block.who)[np.argsort(factor)]) < 0).all()
+
+
+def test_the_hole_is_in_no_coordinate_alone(block: Block) -> None:
+    """Hours and minutes are spread alike, whatever the hole."""
+    step = blur(block.who)[block.logs.session.customer]
+    for some in (step < 0.08, step > 0.25):
+        for values in square(block)[:, some]:
+            assert kstest(values, "uniform").pvalue > 0.01
+
+
+def test_points_around_a_hole_are_uniform_in_each_coordinate() -> None:
+    rng = np.random.default_rng(1)
+    for step in (0.0, 0.1, 0.5):
+        points = np.stack(around_a_hole(np.full(20_000, step), rng))
+        assert all(kstest(values, "uniform").pvalue > 0.01 for values in points)
+        corner = (np.abs(points - 0.5).sum(0) > 0.95).mean()  # a half of 0.05^2 each
+        assert corner == pytest.approx(0.005 * (step == 0.5), abs=0.002)
+
+
+def test_a_swing_goes_up_and_down_and_rests() -> None:
+    found = swing(300, 20)
+    assert not found[:300].any()
+    assert not found[-20:].any()
+    assert found.sum() == pytest.approx(0, abs=1e-12)
+    assert found[311] == found.max() == pytest.approx(1, abs=0.01)
+    assert (found[300:322] > 0).all()
+    assert (found[322:344] < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "loud"), [(EARLY, HISTORY - MONTH, 1.2), (0, EARLY, 0.0)]
+)
+def test_amounts_swing_with_the_first_temporal_factor(
+    block: Block, first: int, last: int, loud: float
+) -> None:
+    log, wave = block.logs.card, swing(EARLY, MONTH)
+    wave = wave if loud else np.roll(wave, EARLY - HISTORY)
     found = []
     for customer in range(500):
         own = slice(log.start[customer], log.start[customer + 1])
-        shown = log.day[own] >= begin
-        found.append(slopes(log.day[own][shown] / 90, np.log(log.amount[own][shown])))
+        seen = (log.day[own] >= first) & (log.day[own] < last)
+        found.append(slopes(wave[log.day[own][seen]], np.log(log.amount[own][seen])))
     factor = block.who.lens("temporal")[:, 0]
-    assert np.corrcoef(found, factor)[0, 1] > 0.6
-    assert slopes(factor, np.array(found)) == pytest.approx(2.5, abs=0.8)
+    assert (np.corrcoef(found, factor)[0, 1] > 0.6) == (loud > 0)
+    assert slopes(factor, np.array(found)) == pytest.approx(loud, abs=0.15)
 
 
-def test_sessions_come_late_with_the_second_temporal_factor(block: Block) -> None:
-    log = block.logs.session.since(HISTORY - 30)
+def test_sessions_swing_with_the_second_temporal_factor(block: Block) -> None:
+    log = block.logs.session.since(HISTORY - SMALL.steps[1])
     count = np.bincount(log.customer, minlength=500)
-    late = np.bincount(log.customer, log.day, minlength=500) / np.maximum(count, 1)
+    wave = session_swing(SMALL)[log.day]
+    late = np.bincount(log.customer, wave, minlength=500) / np.maximum(count, 1)
     factor, seen = block.who.lens("temporal")[:, 1], count > 9
     assert np.corrcoef(late[seen], factor[seen])[0, 1] > 0.6
 
 
-def test_bursty_customers_crowd_their_days(block: Block) -> None:
-    log = block.logs.card
-    crowd = []
-    for customer in range(500):
-        day = log.day[log.start[customer] : log.start[customer + 1]]
-        per_day = np.bincount(day, minlength=HISTORY)
-        crowd.append(per_day.var() / max(per_day.mean(), 0.05))
-    assert np.corrcoef(crowd, burst_share(block.who))[0, 1] > 0.5
+def crowds(days_of: list[np.ndarray], length: int) -> np.ndarray:
+    """Variance over mean of the numbers of events in each step, a customer each."""
+    numbers = [np.bincount(day, minlength=length) for day in days_of]
+    return np.array([n.var() / max(n.mean(), 0.05) for n in numbers])
+
+
+def test_bursts_crowd_the_early_days_and_no_month(block: Block) -> None:
+    log, share = block.logs.card, burst_share(block.who)
+    each = [log.day[log.start[i] : log.start[i + 1]] for i in range(500)]
+    early, late = [d[d < EARLY] for d in each], [d[d >= EARLY] - EARLY for d in each]
+    assert np.corrcoef(crowds(early, EARLY), share)[0, 1] > 0.5
+    assert abs(np.corrcoef(crowds(late, HISTORY - EARLY), share)[0, 1]) < 0.12
+    months = crowds([day // MONTH for day in each], HISTORY // MONTH)
+    assert abs(np.corrcoef(months, share)[0, 1]) < 0.12
+
+
+def test_tastes_choose_categories_early_and_brands_late(bank: Bank) -> None:
+    block, plan = bank.block(0), bank.plan
+    wanted = {"unified_hgcn": (0, plan.branch), "lightgcn": (2, plan.taste)}
+    for lens, (level, place) in wanted.items():
+        found = []
+        for log in (block.logs.card.until(EARLY), block.logs.card.since(EARLY)):
+            at = place[plan.leaves[log.place - 1, level]]
+            sums = np.stack([np.bincount(log.customer, x, 500) for x in at.T], 1)
+            number = np.maximum(np.bincount(log.customer, minlength=500), 1)
+            mean, factor = sums / number[:, None], block.who.lens(lens)
+            found.append(np.corrcoef(mean[:, 0], factor[:, 0])[0, 1])
+        loud, quiet = found if lens == "unified_hgcn" else found[::-1]
+        assert loud > 0.8, lens
+        assert abs(quiet) < 0.15, lens
 
 
 def test_states_bring_their_number_and_their_size_of_payments() -> None:
@@ -110,12 +181,15 @@ def test_choices_follow_the_softmax_of_their_customer() -> None:
         np.testing.assert_allclose(share, odds[row], atol=0.01)
 
 
-def test_days_and_kernel() -> None:
+def test_days_of_events() -> None:
     counts = np.array([[0, 2, 0], [1, 0, 3]])
     customer, day = days(counts)
     assert customer.tolist() == [0, 0, 1, 1, 1, 1]
     assert day.tolist() == [1, 1, 0, 2, 2, 2]
-    found = kernel(np.array([[10, 300], [0, 363]]))
-    np.testing.assert_allclose(found.mean(1), 1)
-    assert found[0].argmax() in (10, 300)
-    assert found[0, 150] < 1e-9
+
+
+def test_bursts_move_days_within_a_month() -> None:
+    found = bursts(7, np.random.default_rng(0)).reshape(7, HISTORY // MONTH, MONTH)
+    np.testing.assert_allclose(found.mean(2), 1)
+    near = np.sort(found, axis=2)[..., -7:].sum(2) / MONTH  # in a week nearly all
+    assert (near > 0.99).all()

@@ -5,6 +5,7 @@ import torch
 
 from ple_study.data.world import Bank
 from ple_study.data.world.blocks import Block
+from ple_study.data.world.sizes import HISTORY
 
 
 def test_customers_meet_the_leaves_of_their_merchants(bank: Bank, block: Block) -> None:
@@ -15,12 +16,13 @@ def test_customers_meet_the_leaves_of_their_merchants(bank: Bank, block: Block) 
     counts = found.bipartite.to_dense()
     leaf = torch.where(tree.depth == 3)[0]
     assert not counts[:, : int(leaf[0])].any()
-    log = block.logs.card
+    log = block.logs.card.since(HISTORY - bank.widths.steps[0])
     for customer in (0, 17, 499):
         own = log.place[log.customer == customer]
         wanted = np.bincount(own - 1, minlength=len(leaves))
         assert counts[customer, leaf].tolist() == wanted.tolist()
-    second = bank.block(1).logs.card
+    second = bank.block(1).logs.card.since(HISTORY - bank.widths.steps[0])
+    assert 0 < len(second) < len(bank.block(1).logs.card)
     assert counts[500:].sum() == len(second)
 
 

@@ -1,5 +1,6 @@
 """The signal is readable through its own lens, and only there."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -7,6 +8,7 @@ from ple_study.data.world import Bank
 from ple_study.data.world.readings import IN_COLUMNS, probes, spillover
 
 OWN, ELSEWHERE = 0.80, 0.55  # set by the issue before anything was planted
+SIMPLE = 0.60  # 800 customers tested: a coin, and what 32 of them may reach
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +30,12 @@ def test_columns_do_not_tell_what_is_planted_in_events(table: pd.DataFrame) -> N
     assert (events[["linear", "boosted"]] <= ELSEWHERE).all(axis=None), table
 
 
-def test_what_else_tells_of_the_signal_is_measured() -> None:
-    """Inputs overlap where events do, and clusters tell nothing."""
+def test_no_other_input_tells_what_is_planted_in_events() -> None:
+    """Not even to a model on all that is simple in it."""
     table = spillover(Bank(2000, seed=0, size="small")).set_index(["lens", "factor"])
-    assert table.loc[("perslay", 1), "series"] > 0.8  # bursts are days with many
-    assert table.loc["unified_hgcn", "graph"].min() > 0.9  # brands have categories
-    assert table.loc["lightgcn", "series"].max() < 0.6
-    assert table["clusters"].max() < 0.58
+    assert table.loc["lightgcn", "graph"].min() > 0.9
+    table.loc["lightgcn", "graph"] = np.nan
+    assert (table.max() < SIMPLE).all(), table
 
 
 def test_crosses_are_not_linear(table: pd.DataFrame) -> None:
