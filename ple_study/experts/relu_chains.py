@@ -69,10 +69,11 @@ class _ReLUChains(Function):
         ctx.reads, ctx.count = reads, len(tensors)
         ctx.save_for_backward(*tensors, *states, *answers)
         ctx.mark_non_differentiable(table)
+        ctx.set_materialize_grads(False)  # or it is handed a table of zeros
         return table, *answers
 
     @staticmethod
-    def backward(ctx: Any, _: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, _: None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved, count = list(ctx.saved_tensors), ctx.count
         tensors, states = saved[:count], saved[count : -len(grads)]
         answers = saved[-len(grads) :]
@@ -80,9 +81,14 @@ class _ReLUChains(Function):
             return None, *_differentiable(ctx.reads, tensors, grads)
         inputs, chains = _apart(ctx.reads, tensors)
         found: list[Tensor | None] = [None] * len(inputs)
-        layers: list[Tensor] = []
+        layers: list[Tensor | None] = []
         for place, read in reversed(list(enumerate(ctx.reads))):
-            g = _masked(grads[place], answers[place], 0)
+            grad = grads[place]
+            if grad is None:  # nobody asked this chain
+                layers += [None, None] * len(chains[place])
+                del states[-len(chains[place]) :]
+                continue
+            g = _masked(grad, answers[place], 0)
             for depth, (w, _) in reversed(list(enumerate(chains[place]))):
                 x = states.pop()
                 layers += [g.sum(0), g.T @ x]
@@ -96,18 +102,23 @@ class _ReLUChains(Function):
 
 
 def _differentiable(
-    reads: list[int], tensors: Sequence[Tensor], grads: Sequence[Tensor]
+    reads: list[int], tensors: Sequence[Tensor], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The same gradients, from torch's own operations."""
     inputs, chains = _apart(reads, tensors)
-    answers = []
-    for read, chain in zip(reads, chains, strict=True):
+    answers, given = [], []
+    for read, chain, grad in zip(reads, chains, grads, strict=True):
         x = inputs[read]
         for w, b in chain:
             x = F.relu(F.linear(x, w, b))
-        answers.append(x)
+        if x.requires_grad and grad is not None:  # neither frozen nor left unasked
+            answers.append(x)
+            given.append(grad)
     asked = [x for x in tensors if x.requires_grad]
-    found = iter(torch.autograd.grad(answers, asked, grads, create_graph=True))
+    slopes = torch.autograd.grad(
+        answers, asked, given, create_graph=True, allow_unused=True
+    )
+    found = iter(slopes)
     return [next(found) if x.requires_grad else None for x in tensors]
 
 

@@ -87,6 +87,54 @@ def test_what_is_frozen_gets_no_gradient() -> None:
     assert all(p.grad is not None for p in learned.parameters())
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("asked", [[0], [2], [1, 3], [0, 1, 2]])
+def test_a_chain_that_nobody_asked_gets_no_gradient(
+    asked: list[int], again: bool
+) -> None:
+    """And the others get theirs, also when these are to be differentiated."""
+    nets = networks(DIMS)
+    xs = list(torch.randn(2, BATCH, DIMS[0]).double().requires_grad_().unbind())
+    reads = [xs[i] for i in READS]
+    answers, _ = relu_chains(reads, [chain(net) for net in nets])
+    plain = [net(x) for net, x in zip(nets, reads, strict=True)]
+    leaves = [*xs, *(p for net in nets for p in net.parameters())]
+    found, wanted = (
+        torch.autograd.grad(
+            torch.stack([some[i] for i in asked]).square().sum(),
+            leaves,
+            create_graph=again,
+            allow_unused=True,
+        )
+        for some in (answers, plain)
+    )
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+    if again:
+        slopes = (
+            torch.autograd.grad(
+                torch.cat([g.flatten() for g in some if g is not None]).square().sum(),
+                leaves,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for some in (found, wanted)
+        )
+        torch.testing.assert_close(*slopes, atol=1e-12, rtol=1e-12)
+
+
+def test_a_frozen_chain_beside_a_slope_of_a_slope() -> None:
+    nets, x = networks(DIMS), torch.randn(BATCH, DIMS[0]).double()
+    nets[0].requires_grad_(False)
+    leaves = list(nets[1].parameters())
+    _, found = relu_chains([x] * len(nets), [chain(net) for net in nets])
+    wanted = torch.stack([net(x) for net in nets], dim=1)
+    pairs = (
+        torch.autograd.grad(some.square().sum(), leaves, create_graph=True)
+        for some in (found, wanted)
+    )
+    torch.testing.assert_close(*pairs, atol=1e-12, rtol=1e-12)
+
+
 def level(spec: MLPSpec, private: tuple[int, ...] = (2, 0, 1)) -> CGCLayer:
     torch.manual_seed(0)
     return CGCLayer(DIMS[0], private, 2, spec, last=False).double()
