@@ -87,6 +87,26 @@ def check_shapes(schema: Schema, batch: Batch) -> None:
             )
 
 
+def check_real(batch: Batch) -> None:
+    """What a mask says is real is finite: the steps of series, the points of diagrams.
+
+    A model that is traced cannot refuse it; padding may hold anything.
+    """
+    parts = [(f"steps of sequence {k!r}", e.values, e) for k, e in batch.events.items()]
+    parts += [
+        (f"points of diagram {k!r}", d.points, d) for k, d in batch.diagrams.items()
+    ]
+    for name, values, part in parts:
+        wrong = (~values.isfinite() & part.mask[..., None]).nonzero()
+        if len(wrong):
+            row, place, column = wrong[0].tolist()
+            found = float(values[row, place, column])
+            raise ValueError(
+                f"Real {name} must be finite. Found {found} in row {row}, place "
+                f"{place}, column {column}."
+            )
+
+
 def check_batch(schema: Schema, batch: Batch) -> None:
     kinds = (batch.numeric.dtype, batch.categorical.dtype)
     if kinds != (torch.float32, torch.int64):

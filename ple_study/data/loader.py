@@ -17,6 +17,7 @@ from ple_study.data.checks import (
     check_batch,
     check_labels,
     check_lengths,
+    check_real,
     check_shapes,
     check_split,
     check_weights,
@@ -64,6 +65,7 @@ class Study:
         check_weights(self.rows.weights)
         check_batch(self.schema, self.rows.batch)
         check_shapes(self.schema, self.rows.batch)
+        check_real(self.rows.batch)
         for task in self.schema.tasks:
             check_labels(task, self.rows.labels, self.split["train"])
 

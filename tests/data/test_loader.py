@@ -336,3 +336,20 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         _study().with_inputs(vectors={"more": torch.zeros(9, 2)})
     with pytest.raises(ValueError, match=r"named of the series \[\].*Found \['dsya'\]"):
         _study().with_inputs(channels={"dsya": ("a",)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.events["days"].values, r"Real steps of sequence 'days' must be"),
+        (lambda b: b.diagrams["app"].points, r"Real points of diagram 'app' must be"),
+    ],
+)
+def test_what_is_real_is_finite_and_padding_is_anything(change, message: str) -> None:
+    rows = _rows()
+    change(rows.batch)[7, 2, 1] = torch.nan
+    with pytest.raises(ValueError, match=message + ".*nan in row 7, place 2, column 1"):
+        _study(rows)
+    for part in (rows.batch.events["days"], rows.batch.diagrams["app"]):
+        part.mask[7, 2] = False
+    _study(rows)
