@@ -144,9 +144,9 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> Output: ...
 
-    def penalty(self) -> Float[Tensor, ""]:
+    def penalty_of(self, batch: Batch) -> Float[Tensor, ""]:
         """What the model asks the loss to add, such as an acyclicity term."""
-        return torch.zeros(())
+        return batch.numeric.new_zeros(())
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The parameters that more than one task trains; none by default."""

@@ -125,7 +125,7 @@ class Learner(L.LightningModule):
         losses = task_losses(self.schema.tasks, logits, rows.labels, rows.weights)
         self.total += torch.stack([losses.values.detach(), losses.present])
         total: Tensor = self.weighting(losses)
-        return total + self.model.penalty()
+        return total + self.model.penalty_of(rows.batch)
 
     def _pace(self) -> None:
         if self.options.schedule != "constant":

@@ -82,8 +82,8 @@ def test_the_step_adds_what_the_model_asks_for():
     own = learner(PLAIN).eval()
     rows = mixed().part("train")
     plain = own.training_step(rows, 0)
-    own.model.penalty = lambda: torch.tensor(3.0)
-    torch.testing.assert_close(own.training_step(rows, 0), plain + 3)
+    own.model.penalty_of = lambda batch: 3.0 * len(batch)
+    torch.testing.assert_close(own.training_step(rows, 0), plain + 3 * len(rows))
 
 
 def test_reported_losses_are_raw_means_over_the_batches_that_observed_the_task():

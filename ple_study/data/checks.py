@@ -92,12 +92,16 @@ def check_real(batch: Batch) -> None:
 
     A model that is traced cannot refuse it; padding may hold anything.
     """
-    parts = [(f"steps of sequence {k!r}", e.values, e) for k, e in batch.events.items()]
-    parts += [
-        (f"points of diagram {k!r}", d.points, d) for k, d in batch.diagrams.items()
-    ]
-    for name, values, part in parts:
-        wrong = (~values.isfinite() & part.mask[..., None]).nonzero()
+    parts = {
+        f"steps of sequence {name!r}": (events.values, events.mask)
+        for name, events in batch.events.items()
+    }
+    parts |= {
+        f"points of diagram {name!r}": (diagrams.points, diagrams.mask)
+        for name, diagrams in batch.diagrams.items()
+    }
+    for name, (values, mask) in parts.items():
+        wrong = (~values.isfinite() & mask[..., None]).nonzero()
         if len(wrong):
             row, place, column = wrong[0].tolist()
             found = float(values[row, place, column])

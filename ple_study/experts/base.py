@@ -35,6 +35,10 @@ class Expert(nn.Module, ABC):
         """What the expert asks the loss to add, such as an acyclicity term."""
         return torch.zeros(())
 
+    def penalty_of(self, batch: Batch) -> Float[Tensor, ""]:
+        """``penalty``, and what depends on these customers besides."""
+        return self.penalty().to(batch.numeric.device)
+
 
 class ExpertSpec(ABC):
     """Numbers and names that build an expert for a schema: a frozen dataclass."""
@@ -119,7 +123,7 @@ class ExpertPool(nn.Module):
             present.append(seen)
         return Answers(blocks, torch.stack(present, dim=1))
 
-    def penalty(self) -> Float[Tensor, ""]:
+    def penalty_of(self, batch: Batch) -> Float[Tensor, ""]:
         """The sum of what the experts ask for."""
         experts = cast(list[Expert], list(self.experts.values()))
-        return torch.stack([expert.penalty() for expert in experts]).sum()
+        return torch.stack([expert.penalty_of(batch) for expert in experts]).sum()

@@ -79,8 +79,8 @@ def test_a_pool_answers_in_order_and_says_who_could_speak() -> None:
     assert said[1].tolist() == [5.0, 6.0, 7.0]
     others = [0, 2, 3, 4]
     assert torch.equal(said[others], graph(batch)[others])
-    assert pool.penalty() == 4.0
-    assert ExpertPool({"counts": Counts()}).penalty() == 0.0
+    assert pool.penalty_of(batch) == 4.0
+    assert ExpertPool({"counts": Counts()}).penalty_of(batch) == 0.0
 
 
 def test_what_is_learned_of_the_absent_is_learned_from_them_alone() -> None:
