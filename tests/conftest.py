@@ -4,12 +4,18 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
 def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Switch jaxtyping's checks off while a test marked `plain` runs."""
+    """Switch jaxtyping's checks off while a test marked `plain` runs.
+
+    What was compiled for tests before it counts against no limit.
+    """
     plain = request.node.get_closest_marker("plain") is not None
+    if plain:
+        torch.compiler.reset()
     jaxtyping.config.update("jaxtyping_disable", plain)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

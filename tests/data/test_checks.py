@@ -9,5 +9,5 @@ from ple_study.data.loader import Study
 def test_a_study_runs_every_check() -> None:
     made = inspect.getsource(Study.__post_init__)
     names = [name for name in vars(checks) if name.startswith("check_")]
-    assert len(names) == 6
+    assert len(names) == 7
     assert all(name in made for name in names)
