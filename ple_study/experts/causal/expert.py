@@ -49,12 +49,13 @@ class Mechanism(nn.Module):
     Entry [i, j] of W is the effect of i on j.
 
     ``stable``: W has signs and no diagonal. It is charged for cycles by tr exp(W o W) -
-    d, for its absolute sum, and for the mean of |u - u W|^2, with u the latents in
+    d, for its absolute sum, and for the mean of ``|u - u W|^2``, with u the latents in
     units of the batch and detached: to shrink a latent is then no way out.
     ``source`` and ``none``: the effects are W o W, which cannot be negative, and the
     charges are the series of ten terms, the sum of squares and the mean of
-    |z - z (W o W)|^2 with a gradient to z. W = 0 is a stationary point of every term:
-    beside a task that reads z as well, W decays to it, and in ``source`` z with it.
+    ``|z - z (W o W)|^2`` with a gradient to z. W = 0 is a stationary point of every
+    term: beside a task that reads z as well, W decays to it, and in ``source`` z with
+    it.
     """
 
     def __init__(self, latents: int, fix: Fix = "stable") -> None:

@@ -28,7 +28,7 @@ CHECK_EVERY = 100
 class Dagma:
     """Settings of a search for the DAG of a linear SEM.
 
-    It minimises mu (|X - XW|^2 / 2n + sparsity |W|_1) - log det(sI - W o W) with mu
+    It minimises ``mu (|X - XW|^2 / 2n + sparsity |W|_1) - log det(sI - W o W)``, mu
     falling to zero, by Adam from W = 0, so that W moves from a sparse regression to the
     nearest DAG. Bello et al. (2022), "DAGMA: learning DAGs via M-matrices and a
     log-determinant acyclicity characterization", algorithm 1. Effects below

@@ -80,7 +80,7 @@ def check_ball(point: Float[Tensor, "*batch dim"], c: Float[Tensor, ""]) -> None
 def distance(
     x: Float[Tensor, "*batch dim"], y: Float[Tensor, "*batch dim"], c: Float[Tensor, ""]
 ) -> Float[Tensor, "*batch"]:
-    """arcosh(1 + 2c |x-y|^2 / ((1 - c|x|^2)(1 - c|y|^2))) / sqrt(c) in the ball.
+    """``arcosh(1 + 2c |x-y|^2 / ((1 - c|x|^2)(1 - c|y|^2))) / sqrt(c)`` in the ball.
 
     geoopt's. Raises ValueError for a point that is not inside the ball.
     """
@@ -97,7 +97,8 @@ def squared_distance(
     """The squared distance of ``exp0(u)`` and ``exp0(v)``, also where the ball ends.
 
     ``4 asinh(sqrt(q))^2 / c`` with ``q = (-c <U, V> - 1) / 2``, the Lorentz product of
-    both points, written so that nothing cancels: with r = sqrt(c) |u|, s = sqrt(c) |v|,
+    both points, written so that nothing cancels: with
+    ``r = sqrt(c) |u|`` and ``s = sqrt(c) |v|``::
 
         q = |cosh s sinh r u/|u| - cosh r sinh s v/|v||^2
           = sinh(r - s)^2 + sinh 2r sinh 2s |u/|u| - v/|v||^2 / 4.

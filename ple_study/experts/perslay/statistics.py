@@ -110,7 +110,7 @@ def transition(before: Diagrams, after: Diagrams) -> Float[Tensor, "batch 10"]:
     the source, probability = sigmoid(2 (D - 1 / 2)); and, ours, with T the sum of all
     lives of H0 and H1: imminence = greatest move / D, frequency = the share of moves
     above the mean move, direction = 1 if T has not fallen, else -1, magnitude =
-    |T' - T| / (T' + T), confidence = 1 - 1 / sqrt(1 + points of both).
+    ``|T' - T| / (T' + T)``, confidence = 1 - 1 / sqrt(1 + points of both).
     """
     rows = [_moved(before, after, row) for row in range(len(before.mask))]
     distances = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)

@@ -23,7 +23,7 @@ def gaussian(
     centres: Float[Tensor, "feature 2"],
     log_widths: Float[Tensor, " feature"],
 ) -> Values:
-    """exp(-|p - c|^2 / 2 s^2), s = exp(log_widths): one point of a persistence image.
+    """``exp(-|p - c|^2 / 2 s^2)``, s = exp(log_widths): a point of a persistence image.
 
     Adams et al. (2017) multiply it by 1 / (2 pi s^2), which the next layer can do.
     """
@@ -35,7 +35,7 @@ def rational_hat(
     centres: Float[Tensor, "feature 2"],
     log_radii: Float[Tensor, " feature"],
 ) -> Values:
-    """1 / (1 + |p - c|) - 1 / (1 + |r - |p - c||), r = exp(log_radii).
+    """``1 / (1 + |p - c|) - 1 / (1 + |r - |p - c||)``, r = exp(log_radii).
 
     Hofer, Kwitt, Niethammer (2019), "Learning representations of persistence
     barcodes", definition 4, with the Euclidean norm and r > 0.
@@ -49,7 +49,7 @@ def tent(
     centres: Float[Tensor, "feature 2"],
     log_widths: Float[Tensor, " feature"],
 ) -> Values:
-    """max(0, 1 - |p - c| / s), s = exp(log_widths): a cone.
+    """``max(0, 1 - |p - c| / s)``, s = exp(log_widths): a cone.
 
     What the study's source computes under the name of rational hat. A centre that no
     point is within s of learns nothing.
@@ -71,7 +71,7 @@ def triangle(
     samples: Float[Tensor, "feature 2"],
     log_slopes: Float[Tensor, " feature"],
 ) -> Values:
-    """max(0, persistence / 2 - s |t - middle of the bar|): a landscape's tent at t.
+    """``max(0, persistence / 2 - s |t - middle of the bar|)``: a landscape's tent at t.
 
     t is the first coordinate of ``samples`` plus half the second, the middle of a bar
     as for a point; s = exp(log_slopes), and s = 1 is Bubenik's landscape function

@@ -29,7 +29,7 @@ HOW = Sinkhorn(iterations=50)
 
 
 class MetricCost(nn.Module):
-    """C_ij = |p_i - p_j|^2 over its mean, of learned support points p.
+    """``C_ij = |p_i - p_j|^2`` over its mean, of learned support points p.
 
     Zero to itself, symmetric, not negative. In n points no entry exceeds n: of two of
     them d^2 apart, every third lies so that the squared distances to both sum to

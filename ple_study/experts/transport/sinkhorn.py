@@ -5,7 +5,7 @@ optimal transport and MMD using Sinkhorn divergences" for the dual, the debiasin
 the gradient; Peyre and Cuturi (2019), "Computational optimal transport", chapter 4.
 
 All pairs share one ground cost C [row, column]. Of histograms a and b, with P ranging
-over the plans that have them as marginals,
+over the plans that have them as marginals::
 
     OT(a, b) = min_P <P, C> + eps KL(P | a b')
              = max_{f, g} <f, a> + <g, b> - eps (sum_ij P_ij - 1),
