@@ -175,8 +175,8 @@ class Bank:
     def graphs(self) -> Graphs:
         """Customers, merchants and their tree as graphs.
 
-        Of the payments of the days that the series shows: what a customer did before
-        them is told by his place in the tree. Merchant m stands at the m-th leaf of the
+        Of the payments of the days that the series shows, so that the taste for
+        categories, which lies in earlier ones, is not in them. Merchant m stands at the m-th leaf of the
         tree; row i is customer i.
         """
         begin = first_shown(self.widths)

@@ -1,6 +1,8 @@
 """What customers do: card payments, deposits and app sessions, day by day.
 
-Each lens that is not read from columns is planted here, where no other input looks.
+Each lens that is not read from columns is planted here, where linear
+summaries of other inputs find nothing; on days with one session the series tells the
+hole, and hidden states remember a part of the swing of amounts.
 Before the days that the payments' series shows, payments come in bursts (perslay) and
 categories are chosen by taste (unified_hgcn). On the days that it shows, amounts swing
 (temporal) and brands are chosen by taste (lightgcn), until the last month, which hidden
