@@ -176,8 +176,8 @@ class Bank:
         """Customers, merchants and their tree as graphs.
 
         Of the payments of the days that the series shows, so that the taste for
-        categories, which lies in earlier ones, is not in them. Merchant m stands at the m-th leaf of the
-        tree; row i is customer i.
+        categories, which lies in earlier ones, is not in them. Merchant m stands at
+        the m-th leaf of the tree; row i is customer i.
         """
         begin = first_shown(self.widths)
         tree, leaves = self.plan.tree, len(self.plan.leaves)

@@ -1,10 +1,10 @@
 """Whether the planted signal can be read: by its own lens, and not in the columns.
 
 Each lens has a reading of its own: two numbers a customer, computed by whoever knows
-the bank's plan from nothing but that lens's input. A model may read
-more. That one lens's reading does not tell another's signal does not say that its
-input hides it, for the same events go into several inputs: ``spillover`` asks linear
-models, and cleverer ones find more.
+the bank's plan, from that lens's events or columns; a model may read more. That one
+lens's reading does not tell another's signal does not say that its input hides it, for
+the same events go into several inputs. ``spillover`` asks linear models, and cleverer
+ones find more.
 """
 
 import numpy as np
