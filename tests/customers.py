@@ -27,7 +27,10 @@ SCHEMA = Schema(
 
 
 def customers(size: int = BATCH, seed: int = 0) -> Batch:
-    """Customer 1 has no series, diagram or vector; customer 2 has short ones."""
+    """Customer 1 has no series, diagram or vector; customer 2 has short series.
+
+    The columns of the group ``day`` are a histogram.
+    """
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -39,8 +42,10 @@ def customers(size: int = BATCH, seed: int = 0) -> Batch:
         s.name: Events(normal(s.steps, len(s.channels)), _late(s.steps, none, short))
         for s in SCHEMA.sequences
     }
+    numeric = normal(9)
+    numeric[:, 3:7] = numeric[:, 3:7].softmax(1)
     return Batch(
-        numeric=normal(9),
+        numeric=numeric,
         categorical=torch.randint(0, 3, (size, 1), generator=draw),
         events={
             k: Events(v.values * v.mask[..., None], v.mask) for k, v in events.items()

@@ -1,20 +1,16 @@
 """Vectors made elsewhere, and the laws of the two experts that read them."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ple_study.experts.hgcn.expert import HGCNSpec
-from ple_study.experts.lightgcn.expert import LightGCNSpec
 from ple_study.experts.vectors import has_vector, vector_or_zero, vector_width
 from tests.customers import SCHEMA, customers
-from tests.laws import double
+from tests.experts.specs import VECTORS as SPECS
 from tests.sizes import BATCH
 
-SPECS = [LightGCNSpec(hidden=9, dim=8, dropout=0.0), HGCNSpec(hidden=9, dim=8)]
-each = pytest.mark.parametrize("spec", SPECS, ids=["lightgcn", "hgcn"])
+each = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 OTHERS = [0, 2, 3, 4]  # customer 1 has no vector
 
 
@@ -54,26 +50,6 @@ def test_a_spec_of_an_unknown_vector_or_field_is_refused(spec):
 
 
 @each
-def test_a_spec_survives_json(spec):
-    again = type(spec)(**json.loads(json.dumps(asdict(spec))))
-    assert again == spec
-    assert again.build(SCHEMA).dim == 8
-
-
-@each
-def test_one_row_alone_is_that_row_and_order_does_not_matter(spec):
-    expert, batch = spec.build(SCHEMA).double().eval(), double(customers())
-    together = expert(batch)
-    assert together.shape == (BATCH, 8)
-    for row in range(BATCH):
-        alone = expert(batch.rows(torch.tensor([row])))
-        torch.testing.assert_close(alone[0], together[row], atol=1e-12, rtol=0)
-    order = torch.arange(BATCH).roll(2)
-    found = expert(batch.rows(order))
-    torch.testing.assert_close(found, together[order], atol=1e-12, rtol=0)
-
-
-@each
 def test_who_has_no_vector_is_finite_and_moves_nobody(spec):
     expert, batch = spec.build(SCHEMA), customers()
     assert expert.present(batch).tolist() == [i != 1 for i in range(BATCH)]
@@ -97,13 +73,6 @@ def test_every_parameter_and_every_number_gets_a_finite_gradient(spec):
     assert read.grad.isfinite().all()
     assert read.grad[OTHERS].all()
     assert not read.grad[1].any()
-
-
-@each
-def test_two_builds_share_no_tensor(spec):
-    one, other = spec.build(SCHEMA), spec.build(SCHEMA)
-    places = [{p.data_ptr() for p in e.parameters()} for e in (one, other)]
-    assert places[0].isdisjoint(places[1])
 
 
 @each

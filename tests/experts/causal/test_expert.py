@@ -1,7 +1,6 @@
 """The causal expert: its answer by hand, what it charges, its laws, its collapse."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,10 +12,11 @@ from ple_study.experts.base import Columns
 from ple_study.experts.causal.dag import exponential, truncated
 from ple_study.experts.causal.expert import STARTS, Causal, CausalSpec, Fix, Mechanism
 from tests.customers import SCHEMA, customers
-from tests.laws import double, two_builds_share_no_tensor
+from tests.experts.specs import CAUSAL as SPECS
+from tests.laws import double
 from tests.sizes import BATCH
 
-SPEC = CausalSpec(dim=7, hidden=8, latents=6)
+SPEC = SPECS["stable"]
 FIXES: tuple[Fix, ...] = ("none", "source", "stable")
 each_fix = pytest.mark.parametrize("fix", FIXES)
 
@@ -179,38 +179,6 @@ def test_effects_or_latents_collapse_but_in_the_stable_form() -> None:
 
 
 @each_fix
-def test_no_customer_depends_on_another(fix: Fix) -> None:
-    expert, batch = built(fix)
-    together = expert(batch)
-    for row in range(BATCH):
-        close(expert(batch.rows(torch.tensor([row]))), together[row, None])
-    order = torch.arange(BATCH).roll(2)
-    close(expert(batch.rows(order)), together[order])
-    assert expert.present(batch).all()
-
-
-@each_fix
-def test_every_parameter_learns(fix: Fix) -> None:
-    expert, batch = built(fix)
-    answer = expert(batch)
-    (answer * torch.randn_like(answer)).sum().backward()
-    for name, parameter in expert.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-
-
-@each_fix
-@pytest.mark.plain  # JSON knows lists alone
-def test_specs_build_anew_and_survive_json(fix: Fix) -> None:
-    spec = replace(SPEC, fix=fix, groups=("card", "rfm"))
-    assert CausalSpec(**json.loads(json.dumps(asdict(spec)))) == spec
-    two_builds_share_no_tensor(lambda: spec.build(SCHEMA))
-    assert spec.build(SCHEMA).columns.dim == 5
-    assert SPEC.build(SCHEMA).columns.dim == 9
-
-
-@each_fix
 def test_effects_begin_at_the_forms_scale(fix: Fix) -> None:
     weight = Mechanism(80, fix).weight.detach()
     assert weight.std().item() == pytest.approx(STARTS[fix].scale, rel=0.05)
@@ -258,6 +226,11 @@ def test_compiles_and_exports_at_another_size(fix: Fix) -> None:
 def test_what_cannot_be_is_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CausalSpec(**arguments)
+
+
+def test_columns_are_those_of_the_groups() -> None:
+    assert SPECS["source"].build(SCHEMA).columns.dim == 5
+    assert SPEC.build(SCHEMA).columns.dim == 9
 
 
 def test_columns_must_be_there() -> None:

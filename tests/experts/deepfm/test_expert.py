@@ -1,7 +1,6 @@
 """DeepFM: its answer by loops, its fields by name, its laws, and what it refuses."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,19 +12,11 @@ from ple_study.experts.deepfm.expert import DeepFM, DeepFMSpec, Places, stronges
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import Feature
 from tests.customers import SCHEMA, customers
-from tests.laws import double, two_builds_share_no_tensor
+from tests.experts.specs import DEEPFM as SPECS
+from tests.laws import double
 from tests.sizes import BATCH
 
-SPEC = DeepFMSpec(dim=7, embedding=6, hidden=(8, 5))
-SPECS = {
-    "groups": SPEC,
-    "joined": replace(SPEC, fields=(("card", "rfm"), ("where",))),
-    "numbers": replace(SPEC, fields=(("day",), ("card", "rfm"))),
-    "one field": replace(SPEC, fields=(("rfm",),)),
-    "codes": replace(SPEC, fields=(("where",),)),
-    "other": replace(SPEC, norm="batch", dropout=0.0, hidden=(8,)),
-}
-each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+SPEC = SPECS["groups"]
 
 
 @pytest.fixture(autouse=True)
@@ -126,39 +117,6 @@ def test_strongest_pairs_have_their_names() -> None:
         wanted = [product.abs().mean().item(), product.std(correction=0).item()]
         assert [strength, spread] == pytest.approx(wanted, rel=1e-12)
     assert strongest_pairs(expert, batch, top=2) == found[:2]
-
-
-@each_spec
-def test_no_customer_depends_on_another(spec: DeepFMSpec) -> None:
-    expert, batch = spec.build(SCHEMA).double().eval(), double(customers())
-    together = expert(batch)
-    for row in range(BATCH):
-        close(expert(batch.rows(torch.tensor([row]))), together[row, None])
-    order = torch.arange(BATCH).roll(2)
-    close(expert(batch.rows(order)), together[order])
-    assert expert.present(batch).all()
-    assert expert.penalty() == 0.0
-
-
-@each_spec
-def test_every_parameter_learns(spec: DeepFMSpec) -> None:
-    expert = spec.build(SCHEMA).eval()
-    answer = expert(customers(40))
-    (answer * torch.randn_like(answer)).sum().backward()
-    for name, parameter in expert.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-
-
-@each_spec
-@pytest.mark.plain  # JSON knows lists alone
-def test_specs_build_anew_and_survive_json(spec: DeepFMSpec) -> None:
-    two_builds_share_no_tensor(lambda: spec.build(SCHEMA))
-    assert DeepFMSpec(**json.loads(json.dumps(asdict(spec)))) == spec
-    one, other = spec.build(SCHEMA).eval(), spec.build(SCHEMA).eval()
-    other.load_state_dict(one.state_dict())
-    assert torch.equal(one(customers()), other(customers()))
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e8])

@@ -1,9 +1,8 @@
 """The temporal expert: the laws of an expert, and a spec that says what it reads."""
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,20 +13,12 @@ from ple_study.experts.temporal.expert import TemporalExpert, TemporalSpec
 from ple_study.experts.temporal.fusion import entropy_bits
 from ple_study.schema import Feature, Schema, Sequence, TaskSpec
 from tests.customers import SCHEMA, customers
-from tests.laws import double, two_builds_share_no_tensor
+from tests.experts.specs import TEMPORAL as SPECS
+from tests.laws import double
 from tests.sizes import BATCH, DIMS
 
-SPEC = TemporalSpec(dim=DIMS[1], widths=(64, 32), gaps=("gap",))
-KINDS = pytest.mark.parametrize(
-    "spec",
-    [
-        SPEC,
-        replace(SPEC, scan="mamba1"),
-        replace(SPEC, liquid="closed_form"),
-        replace(SPEC, liquid="serial"),
-    ],
-    ids=["default", "mamba1", "closed_form", "serial"],
-)
+SPEC = SPECS["default"]
+KINDS = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
 def made(spec: TemporalSpec = SPEC) -> TemporalExpert:
@@ -46,31 +37,6 @@ def with_events(batch: Batch, events: Mapping[str, Events]) -> Batch:
 
 def same(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
-
-
-@KINDS
-def test_a_row_alone_is_that_row_and_rows_permute(spec: TemporalSpec) -> None:
-    expert, batch = made(spec), given()
-    together = expert(batch)
-    assert together.shape == (BATCH, DIMS[1])
-    for row in range(BATCH):
-        index = torch.tensor([row])
-        same(expert(batch.rows(index)), together[index])
-    order = torch.arange(BATCH).roll(2)
-    same(expert(batch.rows(order)), together[order])
-
-
-@KINDS
-def test_every_parameter_learns(spec: TemporalSpec) -> None:
-    expert, batch = made(spec), given()
-    weight = torch.randn(BATCH, DIMS[1], generator=torch.Generator().manual_seed(0))
-    (weight * expert(batch)).sum().backward()
-    for name, parameter in expert.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        # One step from a state of zero recalls nothing.
-        nothing = spec.liquid == "serial" and "recall" in name
-        assert parameter.grad.any() != nothing, name
 
 
 def test_padding_changes_nothing() -> None:
@@ -153,13 +119,6 @@ def test_the_gate_is_what_the_answer_is_made_of() -> None:
     assert (expert(batch) != before).all()
     wanted = torch.full((BATCH,), DIMS[1] ** 0.5).double()
     torch.testing.assert_close(before.norm(dim=1), wanted, rtol=1e-3, atol=0)
-
-
-@pytest.mark.plain  # JSON knows lists alone
-def test_the_spec_survives_json() -> None:
-    spec = replace(SPEC, sequences=("session",), liquid="serial", dropout=0.1)
-    assert TemporalSpec(**json.loads(json.dumps(asdict(spec)))) == spec
-    two_builds_share_no_tensor(lambda: spec.build(SCHEMA))
 
 
 def test_what_the_spec_builds() -> None:

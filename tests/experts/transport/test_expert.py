@@ -1,12 +1,10 @@
 """The transport expert: laws of every expert, its costs, given histograms."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ple_study.batch import Batch
 from ple_study.experts.base import Columns
 from ple_study.experts.transport.expert import (
     MetricCost,
@@ -16,70 +14,20 @@ from ple_study.experts.transport.expert import (
 )
 from ple_study.experts.transport.sinkhorn import Sinkhorn, plan, potentials
 from tests.customers import SCHEMA, customers
-from tests.laws import double
+from tests.experts.specs import TRANSPORT as SPECS
 from tests.sizes import BATCH, DIMS
 
-SPEC = OptimalTransportSpec(dim=8, support=6, prototypes=3, iterations=7)
-GIVEN = replace(SPEC, groups=("day",), support="columns")
-SPECS = {"metric": SPEC, "psd": replace(SPEC, cost="psd"), "given": GIVEN}
+SPEC, GIVEN = SPECS["metric"], SPECS["given"]
 each = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 INSIDE_DYNAMO = pytest.mark.filterwarnings(  # raised by torch.compile of any Function
     "ignore:.*should not be instantiated:DeprecationWarning"
 )
 
 
-def everyone() -> Batch:
-    """Customers whose four day columns are a histogram."""
-    batch = customers()
-    numeric = batch.numeric.clone()
-    numeric[:, 3:7] = numeric[:, 3:7].softmax(1)
-    return replace(batch, numeric=numeric)
-
-
 def built(spec: OptimalTransportSpec = SPEC, seed: int = 0) -> OptimalTransport:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return spec.build(SCHEMA).eval()
-
-
-@each
-def test_rows_stand_alone_and_permute(spec: OptimalTransportSpec) -> None:
-    expert, batch = built(spec).double(), double(everyone())
-    together = expert(batch)
-    assert together.shape == (BATCH, 8)
-    for row in range(BATCH):
-        alone = expert(batch.rows(torch.tensor([row])))
-        torch.testing.assert_close(alone[0], together[row], atol=1e-12, rtol=1e-12)
-    order = torch.arange(BATCH).roll(2)
-    moved = expert(batch.rows(order))
-    torch.testing.assert_close(moved, together[order], atol=1e-12, rtol=1e-12)
-
-
-@each
-def test_every_parameter_learns(spec: OptimalTransportSpec) -> None:
-    expert = built(spec)
-    weights = torch.randn(BATCH, 8, generator=torch.Generator().manual_seed(1))
-    (expert(everyone()) * weights).sum().backward()
-    for name, parameter in expert.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-    assert expert.present(everyone()).all()
-    assert expert.penalty() == 0
-
-
-@pytest.mark.plain  # JSON has lists where the type checker wants tuples
-@each
-def test_two_builds_share_nothing_and_a_spec_survives_json(
-    spec: OptimalTransportSpec,
-) -> None:
-    one, other = spec.build(SCHEMA), spec.build(SCHEMA)
-    places = [
-        {t.untyped_storage().data_ptr() for t in e.state_dict().values()}
-        for e in (one, other)
-    ]
-    assert places[0].isdisjoint(places[1])
-    assert OptimalTransportSpec(**json.loads(json.dumps(asdict(spec)))) == spec
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e6, 1e15])
@@ -92,7 +40,7 @@ def test_extreme_columns_are_answered(scale: float) -> None:
 
 
 def test_all_mass_in_one_bin_is_a_histogram() -> None:
-    expert, batch = built(GIVEN), everyone()
+    expert, batch = built(GIVEN), customers()
     numeric = batch.numeric.clone()
     numeric[:, 3:7] = torch.eye(4)[torch.arange(BATCH) % 4]
     answer = expert(replace(batch, numeric=numeric))
@@ -104,7 +52,7 @@ def test_all_mass_in_one_bin_is_a_histogram() -> None:
 
 
 def test_columns_may_be_the_histogram() -> None:
-    expert, batch = built(GIVEN), everyone()
+    expert, batch = built(GIVEN), customers()
     given = batch.numeric[:, 3:7].double()
     torch.testing.assert_close(expert.histograms(batch), given, atol=1e-6, rtol=0)
     broken = batch.numeric.clone()
@@ -156,7 +104,7 @@ def test_to_itself_nothing_is_nearer_but_for_the_cost_of_the_source() -> None:
 
 
 def test_a_customer_at_a_prototype_has_no_distance() -> None:
-    expert, batch = built(replace(GIVEN, iterations=500)), everyone()
+    expert, batch = built(replace(GIVEN, iterations=500)), customers()
     numeric = batch.numeric.clone()
     numeric[0, 3:7] = expert.prototypes[1].softmax(0).detach()
     near = expert.distances(replace(batch, numeric=numeric)).detach()
@@ -174,7 +122,7 @@ def test_the_constructor_needs_no_schema() -> None:
 @pytest.mark.plain
 @each
 def test_it_compiles_and_exports(spec: OptimalTransportSpec) -> None:
-    expert, batch = built(replace(spec, iterations=2)), everyone()
+    expert, batch = built(replace(spec, iterations=2)), customers()
     wanted = expert(batch)
     compiled = torch.compile(expert, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(batch), wanted, atol=1e-5, rtol=1e-5)
