@@ -1,9 +1,15 @@
-"""The checks are tried in the tests of the loader; here, that a study runs them all."""
+"""A study refuses what it must not hold, by name."""
 
 import inspect
+from dataclasses import replace
 
+import pytest
+import torch
+
+from ple_study.batch import Events, Rows
 from ple_study.data import checks
 from ple_study.data.loader import Study
+from tests.data.whole import SCHEMA, SIZE, rows_of, study_of
 
 
 def test_a_study_runs_every_check() -> None:
@@ -11,3 +17,145 @@ def test_a_study_runs_every_check() -> None:
     names = [name for name in vars(checks) if name.startswith("check_")]
     assert len(names) == 7
     assert all(name in made for name in names)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"val": [0, 11]}, r"A row belongs to one part of the split"),
+        ({"val": [11, 11]}, r"A row belongs to one part of the split"),
+        ({"test": [16, SIZE]}, rf"names rows outside 0..{SIZE - 1}"),
+        ({"test": [-1]}, rf"names rows outside 0..{SIZE - 1}"),
+        ({"val": []}, r"A split has rows for each of .*'val': 0"),
+        ({"extra": [20]}, r"A split has rows for each of"),
+    ],
+)
+def test_a_wrong_split_is_refused(split: dict[str, list[int]], message: str) -> None:
+    typed = {
+        name: torch.tensor(part, dtype=torch.int64) for name, part in split.items()
+    }
+    whole = {name: study_of().split[name] for name in ("train", "val", "test")}
+    with pytest.raises(ValueError, match=message):
+        Study(SCHEMA, rows_of(), {**whole, **typed})
+
+
+def changed(rows: Rows, **fields: object) -> Rows:
+    return replace(rows, batch=replace(rows.batch, **fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"numeric": torch.zeros(SIZE, 2)}, r"has \(3, 1\) numeric.*Found \(2, 1\)"),
+        ({"numeric": torch.zeros(SIZE, 3).double()}, r"are float32.*float64"),
+        ({"numeric": torch.full((SIZE, 3), torch.nan)}, r"infinity in \['income'"),
+        ({"categorical": torch.full((SIZE, 1), 4)}, r"city' must lie in 0..3. Found 4"),
+        ({"categorical": torch.full((SIZE, 1), -1)}, r"must lie in 0..3. Found -1"),
+        ({"events": {}}, r"promises the series.*'days': \(6, 2\).*Found \(\{\}"),
+        ({"events": {"days": Events(torch.zeros(SIZE, 6, 3), torch.ones(SIZE, 6) > 0)}},
+         r"Found \(\{'days': \(6, 3\)\}"),
+        ({"events": {"days": Events(torch.zeros(9, 6, 2), torch.ones(9, 6) > 0)}},
+         r"All parts need 23 rows. Found \{'days': 9\}"),
+        ({"diagrams": {}}, r"Found .*set\(\)"),
+        ({"states": None}, r"Found .*\(0, 0\), 5"),
+        ({"vectors": {}}, r"vectors .*\{'graph': 4\}\). Found .*5, \{\}"),
+        ({"vectors": {"graph": torch.eye(SIZE)[:, :4].log() * 0}},
+         r"A row of vector 'graph' is finite, or NaN throughout.*Found \[-?0.0, nan"),
+        ({"clusters": torch.zeros(SIZE, 6)}, r"Found .*\(3, 16\), 6"),
+    ],
+)  # fmt: skip
+def test_a_batch_that_breaks_the_schema_is_refused(
+    fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        study_of(changed(rows_of(), **fields))
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "message"),
+    [
+        ("churn", 2.0, r"binary task 'churn' must be whole numbers in 0..1.*Found 2.0"),
+        (
+            "churn",
+            -1.0,
+            r"binary task 'churn' must be whole numbers in 0..1.*Found -1.0",
+        ),
+        ("churn", 0.5, r"binary task 'churn' must be whole .*Found 0.5"),
+        ("stage", 4.0, r"multiclass task 'stage' must be whole numbers in 0..3"),
+        ("spend", torch.inf, r"regression task 'spend' must be finite"),
+    ],
+)
+def test_a_label_out_of_range_is_refused(task: str, value: float, message: str) -> None:
+    rows = rows_of()
+    rows.labels[task][7] = value
+    with pytest.raises(ValueError, match=message):
+        study_of(rows)
+
+
+def test_holes_in_labels_are_fine_but_not_all_of_training() -> None:
+    rows = rows_of()
+    rows.labels["churn"][3:] = torch.nan
+    assert study_of(rows).part("val").labels["churn"].isnan().all()
+    rows.labels["churn"][:11] = torch.nan
+    rows.labels["churn"][11:] = 1.0
+    with pytest.raises(
+        ValueError, match=r"'churn' has no observed label among the train"
+    ):
+        study_of(rows)
+
+
+@pytest.mark.plain
+def test_labels_and_weights_belong_to_tasks() -> None:
+    rows = rows_of()
+    spare = {name: label for name, label in rows.labels.items() if name != "stage"}
+    with pytest.raises(
+        ValueError, match=r"Task 'stage' has no labels. Found \['churn'"
+    ):
+        study_of(replace(rows, labels=spare))
+    with pytest.raises(
+        ValueError, match=r"Weights must name tasks of .*Found \['sold'\]"
+    ):
+        study_of(replace(rows, weights={"sold": torch.ones(SIZE)}))
+    with pytest.raises(
+        ValueError, match=r"need 23 rows. Found \{'weights of spend': 4\}"
+    ):
+        study_of(replace(rows, weights={"spend": torch.ones(4)}))
+    deep = {**rows.labels, "spend": rows.labels["spend"][:, None]}
+    with pytest.raises(ValueError, match=r"one number a row. Found .*'spend': \(23, 1"):
+        study_of(replace(rows, labels=deep))
+
+
+@pytest.mark.parametrize("value", [-1.0, torch.nan, torch.inf])
+def test_weights_are_finite_and_not_negative(value: float) -> None:
+    weights = torch.ones(SIZE)
+    weights[4] = value
+    with pytest.raises(ValueError, match=rf"Weights of task 'spend'.*Found {value}"):
+        study_of(replace(rows_of(), weights={"spend": weights}))
+
+
+def test_parts_of_a_split_come_in_any_order_but_as_numbers() -> None:
+    split = study_of().split
+    turned = {name: split[name] for name in ("test", "train", "val")}
+    assert Study(SCHEMA, rows_of(), turned).part("val")
+    mask = torch.arange(SIZE) < 5
+    with pytest.raises(ValueError, match=r"A part is one of .*Found 'tset'"):
+        study_of().part("tset")
+    with pytest.raises(ValueError, match=r"row numbers \(int64\).*torch.bool"):
+        Study(SCHEMA, rows_of(), {**split, "val": mask})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.events["days"].values, r"Real steps of sequence 'days' must be"),
+        (lambda b: b.diagrams["app"].points, r"Real points of diagram 'app' must be"),
+    ],
+)
+def test_what_is_real_is_finite_and_padding_is_anything(change, message: str) -> None:
+    rows = rows_of()
+    change(rows.batch)[7, 2, 1] = torch.nan
+    with pytest.raises(ValueError, match=message + ".*nan in row 7, place 2, column 1"):
+        study_of(rows)
+    for part in (rows.batch.events["days"], rows.batch.diagrams["app"]):
+        part.mask[7, 2] = False
+    study_of(rows)
