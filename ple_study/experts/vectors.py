@@ -2,9 +2,10 @@
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ple_study.batch import Batch
+from ple_study.experts.base import Ending, Expert
 from ple_study.names import nearest
 from ple_study.schema import Schema
 
@@ -27,3 +28,19 @@ def has_vector(batch: Batch, name: str) -> Bool[Tensor, " batch"]:
 def vector_or_zero(batch: Batch, name: str) -> Float[Tensor, "batch _"]:
     """The vectors, and zeros for those who have none: no NaN reaches a gradient."""
     return torch.where(has_vector(batch, name)[:, None], batch.vectors[name], 0.0)
+
+
+class VectorExpert(Expert):
+    """Refines the vector ``name`` of a customer, ``x + refine(x)``, and ends."""
+
+    def __init__(self, name: str, width: int, dim: int, refine: nn.Module) -> None:
+        super().__init__()
+        self.name, self.dim = name, dim
+        self.refine, self.ending = refine, Ending(width, dim)
+
+    def present(self, batch: Batch) -> Bool[Tensor, " batch"]:
+        return has_vector(batch, self.name)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "batch {self.dim}"]:
+        vector = vector_or_zero(batch, self.name)
+        return self.ending(vector + self.refine(vector))

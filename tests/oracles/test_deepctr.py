@@ -1,8 +1,6 @@
 """PLE and MMoE of deepctr-torch 0.3.0 against ours with their weights."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
 
 import pytest
 import torch
@@ -12,18 +10,8 @@ from ple_study.baselines import MMoESpec, PLESpec
 from ple_study.batch import Batch, Model
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import Feature, Schema, TaskSpec
+from tests.oracles.deepctr import inputs, multitask
 from tests.sizes import BATCH, EXPERTS
-
-# On import it asks the network for its newest version, in a thread.
-quiet = ModuleType("deepctr_torch.utils")
-quiet.check_version = lambda _: None
-sys.modules["deepctr_torch.utils"] = quiet
-peer = pytest.importorskip(
-    "deepctr_torch.models.multitask",
-    reason="the peer is not installed: pip install deepctr-torch==0.3.0",
-    exc_type=ImportError,
-)
-inputs = pytest.importorskip("deepctr_torch.inputs", exc_type=ImportError)
 
 KINDS = ("binary", "regression", "binary")
 SIZES, WIDTHS, NUMBERS = (5, 9, 4), (2, 3, 3), 2
@@ -194,7 +182,7 @@ def shapes(batch_norm: bool) -> dict[str, MLPSpec]:
 @each_case
 @each_dtype
 def test_mmoe(batch_norm: bool, training: bool, rows: int, dtype: torch.dtype) -> None:
-    model = theirs(peer.MMOE, batch_norm, num_experts=EXPERTS)
+    model = theirs(multitask.MMOE, batch_norm, num_experts=EXPERTS)
     ours = MMoESpec(experts=EXPERTS, **shapes(batch_norm)).build(SCHEMA)
     assert_same(ours, model, lambda t: Carried(t).mmoe(), rows, training, dtype)
 
@@ -214,7 +202,7 @@ def test_ple(
     dtype: torch.dtype,
 ) -> None:
     counts = {"specific_expert_num": private, "shared_expert_num": shared}
-    model = theirs(peer.PLE, batch_norm, num_levels=levels, **counts)
+    model = theirs(multitask.PLE, batch_norm, num_levels=levels, **counts)
     ours = PLESpec(
         levels=levels, private=private, shared=shared, **shapes(batch_norm)
     ).build(SCHEMA)
@@ -227,7 +215,7 @@ def test_ple(
 
 def test_more_shared_than_private_experts_run_here_alone() -> None:
     """Theirs builds as many shared experts as private ones, and then looks for more."""
-    model = theirs(peer.PLE, False, specific_expert_num=1, shared_expert_num=2)
+    model = theirs(multitask.PLE, False, specific_expert_num=1, shared_expert_num=2)
     batch, matrix = customers(BATCH, torch.float32)
     with pytest.raises(IndexError):
         model(matrix)

@@ -1,8 +1,6 @@
 """Our crossing of fields against the layers of deepctr-torch 0.3.0, in float64."""
 
-import sys
 from collections.abc import Mapping
-from types import ModuleType
 
 import pytest
 import torch
@@ -12,19 +10,8 @@ from ple_study.batch import Batch
 from ple_study.experts.deepfm.expert import DeepFM
 from ple_study.experts.deepfm.fields import bi_interaction
 from ple_study.experts.mlp import MLPSpec
+from tests.oracles.deepctr import inputs, layers, models
 from tests.sizes import BATCH
-
-# On import it asks the network for its newest version, in a thread.
-quiet = ModuleType("deepctr_torch.utils")
-quiet.check_version = lambda _: None
-sys.modules["deepctr_torch.utils"] = quiet
-layers = pytest.importorskip(
-    "deepctr_torch.layers",
-    reason="the peer is not installed: pip install deepctr-torch==0.3.0",
-    exc_type=ImportError,
-)
-models = pytest.importorskip("deepctr_torch.models", exc_type=ImportError)
-inputs = pytest.importorskip("deepctr_torch.inputs", exc_type=ImportError)
 
 SIZES, WIDTH, HIDDEN = (5, 9, 4), 6, (8, 7)
 

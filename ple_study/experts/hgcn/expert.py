@@ -9,18 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from scipy import sparse
 from torch import Tensor, nn
 
-from ple_study.batch import Batch
 from ple_study.data.graphs.csr import tensor
 from ple_study.data.graphs.tree import Tree
 from ple_study.data.graphs.visits import Visits
-from ple_study.experts.base import Ending, Expert, ExpertSpec
+from ple_study.experts.base import ExpertSpec
 from ple_study.experts.hgcn.hyperbolic import log0, midpoint, squared_distance
 from ple_study.experts.hgcn.shares import Shares, above, entropy, habits, mean_rows
-from ple_study.experts.vectors import has_vector, vector_or_zero, vector_width
+from ple_study.experts.vectors import VectorExpert, vector_width
 from ple_study.schema import Schema
 
 ONE = torch.tensor(1.0, dtype=torch.float64)  # the curvature of the plane
@@ -144,7 +143,7 @@ def _entropy(weights: sparse.csr_array, over: np.ndarray) -> Tensor:
     return torch.from_numpy(entropy(weights, len(np.unique(over[1:]))))[:, None]
 
 
-class HGCNExpert(Expert):
+class HGCNExpert(VectorExpert):
     """Refines a customer's place in the hierarchy: ``x + W2 gelu(W1 x)``, then ends.
 
     Nothing hyperbolic is left to do online: the numbers are coordinates already.
@@ -153,19 +152,8 @@ class HGCNExpert(Expert):
     def __init__(
         self, name: str, width: int, hidden: int = 128, dim: int = 128
     ) -> None:
-        super().__init__()
-        self.name, self.dim = name, dim
-        self.refine = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
-        )
-        self.ending = Ending(width, dim)
-
-    def present(self, batch: Batch) -> Bool[Tensor, " batch"]:
-        return has_vector(batch, self.name)
-
-    def forward(self, batch: Batch) -> Float[Tensor, "batch {self.dim}"]:
-        numbers = vector_or_zero(batch, self.name)
-        return self.ending(numbers + self.refine(numbers))
+        layers = nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
+        super().__init__(name, width, dim, nn.Sequential(*layers))
 
 
 @dataclass(frozen=True, kw_only=True)

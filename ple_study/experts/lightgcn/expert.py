@@ -10,15 +10,14 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ple_study.batch import Batch
-from ple_study.experts.base import Ending, Expert, ExpertSpec
+from ple_study.experts.base import ExpertSpec
 from ple_study.experts.lightgcn.bpr import Triples, Visited, bpr_loss
 from ple_study.experts.lightgcn.embeddings import FittedLightGCN, embedded
 from ple_study.experts.lightgcn.propagation import SymmetricGraph, layer_mean
-from ple_study.experts.vectors import has_vector, vector_or_zero, vector_width
+from ple_study.experts.vectors import VectorExpert, vector_width
 from ple_study.schema import Schema
 
 START = 0.1  # deviation of the first embeddings, the authors'
@@ -97,7 +96,7 @@ def _loss(
     return bpr_loss(*mean.chunk(3)) + settings.decay / 2 * lengths
 
 
-class LightGCNExpert(Expert):
+class LightGCNExpert(VectorExpert):
     """Refines a customer's place in the graph: ``e + W2 drop(gelu(W1 norm(e)))``.
 
     ``norm`` lets graphs of any scale be read alike; what it takes away, the length of
@@ -112,23 +111,14 @@ class LightGCNExpert(Expert):
         dim: int = 64,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.name, self.dim = name, dim
-        self.refine = nn.Sequential(
+        refine = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, hidden),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, width),
         )
-        self.ending = Ending(width, dim)
-
-    def present(self, batch: Batch) -> Bool[Tensor, " batch"]:
-        return has_vector(batch, self.name)
-
-    def forward(self, batch: Batch) -> Float[Tensor, "batch {self.dim}"]:
-        embedding = vector_or_zero(batch, self.name)
-        return self.ending(embedding + self.refine(embedding))
+        super().__init__(name, width, dim, refine)
 
 
 @dataclass(frozen=True, kw_only=True)
