@@ -1,4 +1,4 @@
-"""Events of customers in order of time: what every lens begins with."""
+"""Events of customers in order of time: what lenses of events begin with."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple

@@ -45,14 +45,16 @@ class Truth:
 class Bank:
     """A synthetic bank whose truth is known; one seed, one bank.
 
-    The signal of most tasks lies in series, diagrams, the tree or the graph: baselines,
-    which read columns alone, cannot reach it. Before the first rows 2,000 customers are
-    drawn to learn from, some ten seconds in the study's size.
+    The largest part of the signal of nine of the sixteen tasks lies in series,
+    diagrams, the tree or the graph, where baselines, which read columns, do not look.
+    Before the first rows 2,000 customers are drawn to learn from, some ten seconds in
+    the study's size.
 
     num_customers: customer i is the same in a bank of any number, and so is what is
     learnt for all: it comes from the training customers of the first 2,000, drawn also
     where the bank is smaller.
-    size: ``study`` has the thread's widths, ``small`` about a tenth of them.
+    size: ``study`` has the thread's widths, ``small`` about a tenth of the columns
+    and merchants, and a quarter to a half of the rest.
     noise: the share of each task's score that nothing tells, from 0 to below 1.
     correlation: of the signals of two tasks that read one lens differently, -1 to 1.
     lenses: by task, the three lenses of its signal where they are to be others than in

@@ -12,7 +12,7 @@ from ple_study.data.world.customers import Columns, Customers, join_customers
 
 
 class Logs(NamedTuple):
-    """All that customers did before the cut-off."""
+    """What customers did before the cut-off: a year, and of sessions 90 days."""
 
     card: Log
     session: Log

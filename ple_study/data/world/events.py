@@ -1,13 +1,15 @@
 """What customers do: card payments, deposits and app sessions, day by day.
 
-Each lens that is not read from columns is planted here, where linear
-summaries of other inputs find nothing; on days with one session the series tells the
-hole, and hidden states remember a part of the swing of amounts.
-Before the days that the payments' series shows, payments come in bursts (perslay) and
-categories are chosen by taste (unified_hgcn). On the days that it shows, amounts swing
-(temporal) and brands are chosen by taste (lightgcn), until the last month, which hidden
-states tell of, is as all others. Sessions swing too (temporal); their hours and minutes
-lie around a hole (perslay), yet both are spread alike for every customer.
+Each lens that is not read from columns is planted here, where linear summaries of other
+inputs find nothing. In the whole months before the days that the payments' series
+shows, payments come in bursts (perslay); on all days before them categories are chosen
+by taste (unified_hgcn). On the days that it shows, brands are chosen by taste
+(lightgcn), and amounts swing until the last month (temporal). Sessions swing too
+(temporal); their hours and the logarithms of their minutes lie around a hole (perslay),
+yet each is spread alike for every customer.
+
+More than linear models find two of them elsewhere: on a day with one session the series
+holds a point beside the hole, and hidden states remember a part of the amounts' swing.
 """
 
 import numpy as np
@@ -124,7 +126,7 @@ def blur(who: Customers) -> Float[np.ndarray, " customer"]:
 
 
 def burst_share(who: Customers) -> Float[np.ndarray, " customer"]:
-    """The share of a customer's payments that come in bursts."""
+    """The share of the payments of the early months that come in bursts."""
     share: Float[np.ndarray, " customer"] = ndtr(1.5 * who.lens(PERSLAY)[:, 1])
     return share
 
@@ -134,7 +136,7 @@ def _payments(
 ) -> tuple[Codes, Codes, Bool[np.ndarray, " event"]]:
     """Customer and day of each payment, and whether it is in its month's burst.
 
-    Bursts move payments within their month, and every month has as many as it had.
+    Bursts move payments within their month, which has as many on average as it had.
     """
     active = rng.random(len(who)) >= DORMANT
     rate = PER_DAY["card"] * rng.lognormal(-0.03, 0.25, len(who)) * active

@@ -134,7 +134,8 @@ def series(plan: Plan, logs: Logs) -> dict[str, Events]:
     """What each mode's hidden states are read from.
 
     journey: minutes, number and screens of the app sessions of each day. lifecycle:
-    number and categories of the payments of each month. behavior: their mean size.
+    number and categories of the payments of each month. behavior: their mean size, as
+    log(1 + sum) - log(1 + number).
     """
     card, session = logs.card, logs.session
     screens = np.arange(session.num_places + 1) - 1

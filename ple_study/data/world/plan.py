@@ -112,7 +112,7 @@ def _merchants(leaves: Int[np.ndarray, "merchant 3"]) -> Tree:
 
 
 def _dag(nodes: int, rng: Rng) -> Float[np.ndarray, "node node"]:
-    """Each node but the first has one or two of the nodes before it as causes."""
+    """The second node has the first as its cause, each later one two before it."""
     order, dag = rng.permutation(nodes), np.zeros((nodes, nodes))
     for place in range(1, nodes):
         causes = rng.choice(place, size=min(place, 2), replace=False)

@@ -93,7 +93,7 @@ def spillover(bank: Bank, blocks: int = 4) -> pd.DataFrame:
     Areas under the curve of each factor's sign, on customers that were not trained on:
     logistic regression on mean, deviation and mean square of every channel of both
     series, on twelve singular vectors of the normalised graph, on the rows of hidden
-    states, and on the clusters.
+    states, and on the clusters. Diagrams and the tree are not asked.
     """
     numbers = range(min(blocks, len(bank)))
     some = join([bank.block(number) for number in numbers])

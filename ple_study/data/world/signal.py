@@ -22,9 +22,9 @@ class Signal:
     the effects of regime and cluster likewise, and noise. Shares, context and
     ``noise`` sum to one.
 
-    Tasks with one angle read a lens alike. Of tasks with the same first lens in the
-    table every other one is turned, so that the cosine of their angles is the bank's
-    ``correlation``; retention points away from churn besides.
+    Tasks with one angle read a lens alike. Tasks with the same first lens in the table
+    have two angles in turn, whose cosine is the bank's ``correlation``; retention
+    points away from churn besides.
 
     Shares are of a task's own score. What the chains then do to the labels of cvr,
     retention, ltv, spending_category and brand_prediction (``labels``) comes on top.

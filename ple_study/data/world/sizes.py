@@ -1,4 +1,4 @@
-"""How wide the bank's inputs are: the thread's shapes, or about a tenth of them."""
+"""How wide the bank's inputs are: the thread's shapes, or ones for a laptop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

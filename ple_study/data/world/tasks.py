@@ -1,8 +1,8 @@
 """The eighteen tasks of the bank, and the lens in which each one's signal is planted.
 
-A lens is what one expert can read. A task's first lens carries four parts of its
+A lens is what one expert is made to read. A task's first lens carries four parts of its
 signal, the second two, the third one, where a part is the same for all tasks; the rest
-is told in ``plan``. Half of the first lenses agree with the thread's own prior, and
+is told in ``signal``. Half of the first lenses agree with the thread's own prior, and
 half do not, so that a prior can be seen to be right and to be wrong.
 """
 
