@@ -2,7 +2,7 @@
 
 The latent variables are learned, so their graph has no causal meaning of its own: any
 rotation of them would do as well. Effects between columns with names are found in
-``dag_search.py`` and acted on in ``sem.py``. Zheng et al. (2018), "DAGs with NO TEARS".
+``search`` and acted on in ``sem``. Zheng et al. (2018), "DAGs with NO TEARS".
 """
 
 from dataclasses import dataclass
