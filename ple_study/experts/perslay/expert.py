@@ -33,8 +33,8 @@ class PersLay(Expert):
     and with ``statistics`` 32 numbers made of that vector, go through one hidden layer.
     Without a block the vector alone is read, by the source's MLP 128 -> 96 -> 64.
 
-    Diagrams and statistics are made offline (``data.diagrams``, ``perslay.statistics``).
-    A customer without a point in any block and without statistics is absent.
+    Diagrams and statistics are made offline, by ``data.diagrams`` and ``statistics``. A
+    customer without a point in any block and without statistics is absent.
     """
 
     def __init__(
