@@ -25,6 +25,7 @@ from ple_study.data.world.plan import Plan, plan
 from ple_study.data.world.signal import Signal, signal
 from ple_study.data.world.sizes import SIZES, Name, Size
 from ple_study.data.world.tasks import TRANSFERS
+from ple_study.data.world.vectors import in_tree
 from ple_study.schema import Schema
 
 BLOCK = 500  # customers whose randomness comes from one seed
@@ -46,9 +47,9 @@ class Bank:
     """A synthetic bank whose truth is known; one seed, one bank.
 
     The largest part of the signal of nine of the sixteen tasks lies in series,
-    diagrams, the tree or the graph, where baselines, which read columns, do not look.
-    Before the first rows 2,000 customers are drawn to learn from, some ten seconds in
-    the study's size.
+    diagrams and vectors, where baselines, which read columns, do not look.
+    Before the first rows 2,000 customers are drawn to learn from, half a minute in the
+    study's size.
 
     num_customers: customer i is the same in a bank of any number, and so is what is
     learnt for all: it comes from the training customers of the first 2,000, drawn also
@@ -182,21 +183,20 @@ class Bank:
         the m-th leaf of the tree; row i is customer i.
         """
         begin = first_shown(self.widths)
-        tree, leaves = self.plan.tree, len(self.plan.leaves)
         seen = [
-            self.block(number).logs.card.since(begin).visits
+            in_tree(self.plan, self.block(number).logs.card.since(begin))
             for number in range(len(self))
         ]
         customer = [part.customer + n * BLOCK for n, part in enumerate(seen)]
         visits = Visits(
             np.concatenate(customer),
-            np.concatenate([part.merchant for part in seen]) + len(tree) - leaves - 1,
+            np.concatenate([part.merchant for part in seen]),
             np.concatenate([part.day for part in seen]),
             np.concatenate([part.amount for part in seen]),
             self.num_customers,
-            len(tree),
+            len(self.plan.tree),
         )
-        return graphs_of(tree, visits)
+        return graphs_of(self.plan.tree, visits)
 
     def truth(self) -> Truth:
         """All that was planted."""

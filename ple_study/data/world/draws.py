@@ -20,7 +20,7 @@ def bursts(customers: int, rng: Rng) -> Float[np.ndarray, "customer day"]:
     """How much likelier a day is for a burst, one a month; 1 on average in each."""
     day = np.arange(MONTH)
     centre = rng.integers(0, MONTH, (customers, HISTORY // MONTH, 1))
-    near = np.exp(-0.5 * ((day - centre) / 1.2) ** 2)
+    near = np.exp(-0.5 * ((day - centre) / 0.7) ** 2)
     return (near / near.mean(2, keepdims=True)).reshape(customers, HISTORY)
 
 

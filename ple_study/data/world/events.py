@@ -1,15 +1,14 @@
 """What customers do: card payments, deposits and app sessions, day by day.
 
-Each lens that is not read from columns is planted here, where linear summaries of other
-inputs find nothing. In the whole months before the days that the payments' series
-shows, payments come in bursts (perslay); on all days before them categories are chosen
-by taste (unified_hgcn). On the days that it shows, brands are chosen by taste
-(lightgcn), and amounts swing until the last month (temporal). Sessions swing too
-(temporal); their hours and the logarithms of their minutes lie around a hole (perslay),
-yet each is spread alike for every customer.
-
-More than linear models find two of them elsewhere: on a day with one session the series
-holds a point beside the hole, and hidden states remember a part of the amounts' swing.
+Each lens that is not read from columns is planted here, where other inputs do not look.
+In the whole months before the days that the payments' series shows, payments come in
+bursts (perslay); on all days before them categories are chosen by taste (unified_hgcn).
+On the days that it shows, brands are chosen by taste (lightgcn), and amounts swing
+within each month (temporal). A customer of the other sign does the same with the days
+of each month in reverse, so no sum over whole months tells which of the two it is.
+Sessions swing (temporal) and come to rest. Their hours and screens lie around a hole
+(perslay), but both are spread alike for every customer, and no other input knows which
+screen it was.
 """
 
 import numpy as np
@@ -34,7 +33,7 @@ AMOUNT = np.array([-1.2, -0.6, 0.0, 0.4, 0.8, 1.3])  # by state of behavior, in 
 PER_DAY = {"card": 0.35, "session": 0.7, "deposit": 0.12}
 TASTE, TREND, DRIFT = 1.0, 1.2, 1.4  # how loudly the factors speak
 DORMANT, OFFLINE = 0.01, 0.05  # shares of customers without cards, without the app
-SCREENS, SOURCES = 12, 6
+SCREENS, SOURCES = 48, 6
 
 
 def cards(plan: Plan, size: Size, who: Customers, rng: Rng) -> Log:
@@ -42,9 +41,9 @@ def cards(plan: Plan, size: Size, who: Customers, rng: Rng) -> Log:
     begin = first_shown(size)
     customer, day, inside = _payments(who, begin, rng)
     usual_hour = rng.normal(size=(len(who), HISTORY // MONTH))[customer, day // MONTH]
-    size_of, time_of = np.where(inside, 0.1, 1.0) * rng.normal(size=(2, len(day)))
-    time_of += inside * usual_hour
-    trend = TREND * who.lens(TEMPORAL)[customer, 0] * swing(begin, MONTH)[day]
+    size_of, time_of = rng.normal(size=(2, len(day)))
+    time_of = np.where(inside, usual_hour + 0.05 * time_of, time_of)
+    trend = TREND * who.lens(TEMPORAL)[customer, 0] * payment_swing(size)[day]
     usual = rng.normal(3.0, 0.3, len(who))[customer]
     usual += AMOUNT[who.regimes["behavior"][customer, day // MONTH]]
     amount = np.exp(usual + trend + 0.6 * size_of)
@@ -54,7 +53,7 @@ def cards(plan: Plan, size: Size, who: Customers, rng: Rng) -> Log:
 
 
 def sessions(size: Size, who: Customers, rng: Rng) -> Log:
-    """App sessions: more of them early or late, around a hole of hours and minutes."""
+    """App sessions: more of them early or late, around a hole of hours and screens."""
     count, steps = len(who), STEPS["journey"]
     online = rng.random(count) >= OFFLINE
     rate = PER_DAY["session"] * rng.lognormal(-0.03, 0.25, count) * online
@@ -63,10 +62,11 @@ def sessions(size: Size, who: Customers, rng: Rng) -> Log:
     level = COUNT["journey"][who.regimes["journey"]]
     daily = rate[:, None] * level * drift / drift.mean(1, keepdims=True)
     customer, day = days(rng.poisson(daily))
-    hour, minutes = around_a_hole(blur(who)[customer], rng)
-    screen = rng.integers(1, SCREENS + 1, len(day))
-    columns = (customer, day + HISTORY - steps, 6 + 14 * hour, np.exp(2.6 * minutes))
-    return log(count, SCREENS, (*columns, screen))
+    hour, depth = around_a_hole(blur(who)[customer], rng)
+    screen = 1 + np.minimum(SCREENS * depth, SCREENS - 1).astype(np.int64)
+    minutes = np.exp(rng.normal(1.3, 0.75, len(day)))
+    columns = (customer, day + HISTORY - steps, 6 + 14 * hour, minutes, screen)
+    return log(count, SCREENS, columns)
 
 
 def deposits(who: Customers, rng: Rng) -> Log:
@@ -90,19 +90,24 @@ def first_shown(size: Size) -> int:
     return HISTORY - size.steps[0]
 
 
-def swing(begin: int, quiet: int) -> Float[np.ndarray, " day"]:
-    """Above and then below zero from day ``begin`` on, and zero on the last ones."""
-    wave = np.zeros(HISTORY)
-    length = HISTORY - quiet - begin
-    wave[begin : HISTORY - quiet] = np.sin(
-        2 * np.pi * (np.arange(length) + 0.5) / length
-    )
-    return wave
+def payment_swing(size: Size) -> Float[np.ndarray, " day"]:
+    """How payments swing: up and then down in each whole month that is shown."""
+    day = np.arange(HISTORY)
+    shown = day // MONTH * MONTH >= first_shown(size)
+    return shown * np.sin(2 * np.pi * (day % MONTH + 0.5) / MONTH)
 
 
 def session_swing(size: Size) -> Float[np.ndarray, " day"]:
-    """How the number of sessions swings over the days that their series shows."""
-    return swing(HISTORY - size.steps[1], size.steps[1] // 2)
+    """How the number of sessions swings over the days that their series shows.
+
+    Up and then down in the first half of them, and at rest in the second.
+    """
+    steps = size.steps[1]
+    length = steps - steps // 2
+    wave = np.zeros(HISTORY)
+    turn = 2 * np.pi * (np.arange(length) + 0.5) / length
+    wave[HISTORY - steps : HISTORY - steps + length] = np.sin(turn)
+    return wave
 
 
 def around_a_hole(blur: Values, rng: Rng) -> tuple[Values, Values]:
@@ -127,7 +132,7 @@ def blur(who: Customers) -> Float[np.ndarray, " customer"]:
 
 def burst_share(who: Customers) -> Float[np.ndarray, " customer"]:
     """The share of the payments of the early months that come in bursts."""
-    share: Float[np.ndarray, " customer"] = ndtr(1.5 * who.lens(PERSLAY)[:, 1])
+    share: Float[np.ndarray, " customer"] = ndtr(2.0 * who.lens(PERSLAY)[:, 1])
     return share
 
 

@@ -1,7 +1,7 @@
 """What a model is shown of customers: columns, clusters of them, and their events.
 
-Series, diagrams, hidden states and graphs are derived from events by the code that real
-purchases go through; columns were drawn, and clusters are made of columns.
+Series, diagrams, hidden states and vectors are derived from events by the code that
+real purchases go through; columns were drawn, and clusters are made of columns.
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ from ple_study.data.world.customers import (
 )
 from ple_study.data.world.plan import CLUSTER_FIELDS, Plan
 from ple_study.data.world.sizes import HISTORY, MONTH, Size
+from ple_study.data.world.vectors import VECTORS, FittedVectors, fit_vectors
 from ple_study.schema import Feature, Schema, Sequence, TaskSpec
 
 STATES = 10
@@ -43,10 +44,11 @@ class Fitted:
     scales: Mapping[str, Scale]
     modes: Mapping[str, FittedHMM]
     clusters: FittedClusters
+    vectors: FittedVectors
 
 
 def schema(size: Size, tasks: tuple[TaskSpec, ...]) -> Schema:
-    """Columns, series, diagrams, states and clusters of a bank of this size."""
+    """Columns, series, diagrams, states, clusters and vectors of a bank."""
     shares = set(histogram_columns(size))
     names = [(f, k) for f, width in size.fields.items() for k in range(width)]
     txn = tuple(f"{kind}_{name}" for kind in ("card", "deposit") for name in CHANNELS)
@@ -67,16 +69,18 @@ def schema(size: Size, tasks: tuple[TaskSpec, ...]) -> Schema:
         diagrams=(SHORT, LONG),
         states=(len(STEPS), STATES + 6),
         clusters=size.clusters,
+        vectors=VECTORS,
     )
 
 
 def fit(plan: Plan, size: Size, train: Block, seed: int) -> Fitted:
-    """Learn scales, hidden states and clusters from training customers."""
+    """Learn from training customers what all customers are seen with."""
     spread = torch.from_numpy(train.columns[:, cluster_columns(size)])
     return Fitted(
         scales=scales(train),
         modes=fit_modes(series(plan, train.logs), num_states=STATES, seed=seed),
         clusters=GaussianClusters(size.clusters, seed=seed).fit(spread),
+        vectors=fit_vectors(plan, size, train.logs.card, seed),
     )
 
 
@@ -96,6 +100,7 @@ def batch(plan: Plan, size: Size, block: Block, fitted: Fitted) -> Batch:
         diagrams=diagrams(size, logs, fitted.scales),
         states=mode_states(fitted.modes, series(plan, logs)),
         clusters=fitted.clusters.posteriors(columns[:, cluster_columns(size)]),
+        vectors=fitted.vectors.of(plan, size, logs.card),
         customer=torch.arange(len(columns)),
     )
 
@@ -109,9 +114,9 @@ def events(size: Size, logs: Logs) -> dict[str, Events]:
 
 
 def clouds(logs: Logs) -> dict[str, Clouds]:
-    """Sessions by hour and length; payments by day, amount and hour."""
+    """Sessions by hour and screen; payments by day, amount and hour."""
     card, session = logs.card, logs.session
-    short = np.stack([session.hour, np.log(session.amount)], 1)
+    short = np.stack([session.hour, session.place], 1)
     long = np.stack([card.day, np.log(card.amount), card.hour], 1)
     return {SHORT: Clouds(short, session.start), LONG: Clouds(long, card.start)}
 

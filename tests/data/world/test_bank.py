@@ -173,7 +173,7 @@ def test_bad_folders(bank: Bank, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Found none in"):
         read(tmp_path)
     stored = tmp_path / "bank.json"
-    settings = {"format": 2, "num_customers": 9, "lenses": {}}
+    settings = {"format": 3, "num_customers": 9, "lenses": {}}
     stored.write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="must be empty or hold this bank"):
         write(bank, tmp_path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import chisquare, kstest
 
 from ple_study.data.world import Bank
 from ple_study.data.world.blocks import Block
@@ -10,14 +10,15 @@ from ple_study.data.world.draws import bursts, choices, days
 from ple_study.data.world.events import (
     AMOUNT,
     COUNT,
+    SCREENS,
     around_a_hole,
     blur,
     burst_share,
     first_shown,
+    payment_swing,
     session_swing,
-    swing,
 )
-from ple_study.data.world.sizes import HISTORY, MONTH, SIZES
+from ple_study.data.world.sizes import HISTORY, MONTH, SIZES, Size
 
 SMALL = SIZES["small"]
 EARLY = first_shown(SMALL)  # the first day that is not
@@ -28,9 +29,9 @@ def slopes(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def square(block: Block) -> np.ndarray:
-    """Hour and minutes of each session, in the unit square."""
+    """Hour and screen of each session, in the unit square."""
     log = block.logs.session
-    return np.stack([(log.hour - 6) / 14, np.log(log.amount) / 2.6])
+    return np.stack([(log.hour - 6) / 14, (log.place - 0.5) / SCREENS])
 
 
 def test_sessions_leave_a_hole_unless_they_are_blurred(block: Block) -> None:
@@ -44,11 +45,14 @@ def test_sessions_leave_a_hole_unless_they_are_blurred(block: Block) -> None:
 
 
 def test_the_hole_is_in_no_coordinate_alone(block: Block) -> None:
-    """Hours and minutes are spread alike, whatever the hole."""
-    step = blur(block.who)[block.logs.session.customer]
+    """Hours, screens and minutes are spread alike, whatever the hole."""
+    log = block.logs.session
+    step = blur(block.who)[log.customer]
     for some in (step < 0.08, step > 0.25):
-        for values in square(block)[:, some]:
-            assert kstest(values, "uniform").pvalue > 0.01
+        assert kstest(square(block)[0, some], "uniform").pvalue > 0.01
+        number = np.bincount(log.place[some] - 1, minlength=SCREENS)
+        assert chisquare(number).pvalue > 0.01
+        assert kstest(np.log(log.amount[some]), "norm", (1.3, 0.75)).pvalue > 0.01
 
 
 def test_points_around_a_hole_are_uniform_in_each_coordinate() -> None:
@@ -60,24 +64,36 @@ def test_points_around_a_hole_are_uniform_in_each_coordinate() -> None:
         assert corner == pytest.approx(0.005 * (step == 0.5), abs=0.002)
 
 
-def test_a_swing_goes_up_and_down_and_rests() -> None:
-    found = swing(300, 20)
-    assert not found[:300].any()
-    assert not found[-20:].any()
-    assert found.sum() == pytest.approx(0, abs=1e-12)
-    assert found[311] == found.max() == pytest.approx(1, abs=0.01)
-    assert (found[300:322] > 0).all()
-    assert (found[322:344] < 0).all()
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_payments_swing_within_each_whole_month_that_is_shown(size: Size) -> None:
+    """Reversed within its months a swing is its own negative: a month says nothing."""
+    wave = payment_swing(size).reshape(-1, MONTH)
+    np.testing.assert_allclose(wave, -wave[:, ::-1], atol=1e-12)
+    shown = np.arange(0, HISTORY, MONTH) >= first_shown(size)
+    assert shown.sum() >= 3
+    assert not wave[~shown].any()
+    assert (wave[shown, : MONTH // 2] > 0).all()
+    assert wave[shown].max() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_sessions_swing_and_rest(size: Size) -> None:
+    wave, steps = session_swing(size), size.steps[1]
+    assert not wave[:-steps].any()
+    assert not wave[-(steps // 2) :].any()
+    assert wave.sum() == pytest.approx(0, abs=1e-12)
+    first = HISTORY - steps
+    assert (wave[first : first + steps // 4] > 0).all()
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "loud"), [(EARLY, HISTORY - MONTH, 1.2), (0, EARLY, 0.0)]
+    ("first", "last", "loud"), [(EARLY, HISTORY, 1.2), (0, EARLY, 0.0)]
 )
 def test_amounts_swing_with_the_first_temporal_factor(
     block: Block, first: int, last: int, loud: float
 ) -> None:
-    log, wave = block.logs.card, swing(EARLY, MONTH)
-    wave = wave if loud else np.roll(wave, EARLY - HISTORY)
+    log, wave = block.logs.card, payment_swing(SMALL)
+    wave = wave if loud else np.tile(wave[-MONTH:], HISTORY // MONTH)
     found = []
     for customer in range(500):
         own = slice(log.start[customer], log.start[customer + 1])

@@ -32,7 +32,7 @@ def test_clouds_are_the_events_of_their_customer(block: Block) -> None:
     session, card = block.logs.session, block.logs.card
     for customer in (0, 7, 499):
         own = session.customer == customer
-        wanted = [session.hour[own], np.log(session.amount[own])]
+        wanted = [session.hour[own], session.place[own]]
         assert np.array_equal(short.of(customer), np.stack(wanted, 1))
         own = card.customer == customer
         wanted = [card.day[own], np.log(card.amount[own]), card.hour[own]]

@@ -30,11 +30,20 @@ def test_columns_do_not_tell_what_is_planted_in_events(table: pd.DataFrame) -> N
     assert (events[["linear", "boosted"]] <= ELSEWHERE).all(axis=None), table
 
 
+OWN_INPUT = {("unified_hgcn", "hierarchy"), ("lightgcn", "graph")}
+DIAGRAMS = {"short": 0, "long": 1}  # which factor of perslay each of them tells
+
+
 def test_no_other_input_tells_what_is_planted_in_events() -> None:
-    """Not even to a model on all that is simple in it."""
+    """Asked with boosted trees on all that is simple in it, and on a good deal more."""
     table = spillover(Bank(2000, seed=0, size="small")).set_index(["lens", "factor"])
-    assert table.loc["lightgcn", "graph"].min() > 0.9
-    table.loc["lightgcn", "graph"] = np.nan
+    for lens, name in OWN_INPUT:
+        assert table.loc[lens, name].min() > 0.9
+        table.loc[lens, name] = np.nan
+    for name, factor in DIAGRAMS.items():
+        assert table.loc[("perslay", factor), name] > OWN
+        table.loc[("perslay", factor), name] = np.nan
+    assert table.shape == (8, 8)
     assert (table.max() < SIMPLE).all(), table
 
 
