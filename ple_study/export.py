@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,37 +103,45 @@ def to_onnx(
         scaler = Scaler(torch.zeros(count), torch.ones(count))
     model = copy.deepcopy(fitted.model).cpu().eval()
     graph = Graph(model, fitted.schema, scaler, logits)
-    batch = example(fitted.schema)
-    with _quiet():
-        vary = _rows_vary(batch)
-        shapes = vary.dynamic_shapes(graph, (batch,))  # type: ignore[no-untyped-call]
-        program = torch.export.export(graph, (batch,), dynamic_shapes=shapes)
-        written = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            output_names=list(fitted.schema.task_names),
-        )
-    assert written is not None
-    inputs = written.model.graph.inputs
-    inputs[:] = [value for value in inputs if value.uses()]
+    written = program(graph, fitted.schema, fitted.schema.task_names)
     written.model.metadata_props["ple_study"] = json.dumps(fitted.schema.to_json())
     written.save(path)
     return Path(path)
 
 
+def program(
+    module: nn.Module, schema: Schema, outputs: Sequence[str]
+) -> torch.onnx.ONNXProgram:
+    """A module that reads a batch, such as an expert, as ONNX; any number of rows.
+
+    Inputs are named as in ``to_onnx``, and only those that the module reads.
+    """
+    batch = example(schema)
+    with _quiet():
+        vary = _rows_vary(batch)
+        shapes = vary.dynamic_shapes(module, (batch,))  # type: ignore[no-untyped-call]
+        exported = torch.export.export(module, (batch,), dynamic_shapes=shapes)
+        written = torch.onnx.export(
+            exported, dynamo=True, verbose=False, output_names=list(outputs)
+        )
+    assert written is not None
+    inputs = written.model.graph.inputs
+    inputs[:] = [value for value in inputs if value.uses()]
+    return written
+
+
 def _rows_vary(batch: Batch) -> ShapesCollection:
     """Any number of rows, and of a diagram's points; all else is as in the example."""
     shapes = ShapesCollection()  # type: ignore[no-untyped-call]
+    diagrams = [d for shape in batch.diagrams.values() for d in vars(shape).values()]
+    of_diagrams = {id(tensor) for tensor in diagrams}
 
     def vary(tensor: Tensor) -> Tensor:
-        shapes[tensor] = {0: Dim.DYNAMIC}
+        dims = (0, 1) if id(tensor) in of_diagrams else (0,)
+        shapes[tensor] = dict.fromkeys(dims, Dim.DYNAMIC)
         return tensor
 
     tree_map(vary, batch)
-    for diagram in batch.diagrams.values():
-        for tensor in (diagram.points, diagram.mask):
-            shapes[tensor] = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
     return shapes
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ple_study import plots, poincare
+from ple_study.data.graphs import disk
 
 PARENT = np.array([-1, 0, 0, 1, 1, 1, 2])  # two branches, of three leaves and of one
 inside = st.tuples(st.floats(0, 0.95), st.floats(0, 2 * np.pi)).map(
@@ -29,14 +30,14 @@ def distance(a, b):
 
 
 def test_a_node_lies_a_step_from_the_centre_for_each_level():
-    place = poincare.places(PARENT)
+    place = disk.places(PARENT)
     found = distance(place, 0)
-    expected = poincare.STEP * np.array([0, 1, 1, 2, 2, 2, 2])
+    expected = disk.STEP * np.array([0, 1, 1, 2, 2, 2, 2])
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_leaves_share_the_circle_and_parents_look_to_their_middle():
-    turn = np.angle(poincare.places(PARENT)[1:]) % (2 * np.pi) / (2 * np.pi)
+    turn = np.angle(disk.places(PARENT)[1:]) % (2 * np.pi) / (2 * np.pi)
     expected = [3 / 8, 7 / 8, 1 / 8, 3 / 8, 5 / 8, 7 / 8]
     np.testing.assert_allclose(turn, expected, atol=1e-12)
 
@@ -44,7 +45,7 @@ def test_leaves_share_the_circle_and_parents_look_to_their_middle():
 @pytest.mark.parametrize("parent", [[], [0], [-1, 1], [-1, 2, 0]])
 def test_a_child_before_its_parent_is_refused(parent):
     with pytest.raises(ValueError, match="Parents must stand before their children"):
-        poincare.places(np.array(parent, dtype=np.int64))
+        disk.places(np.array(parent, dtype=np.int64))
 
 
 @given(inside, inside)
@@ -65,12 +66,12 @@ def test_the_way_to_a_visited_leaf_is_drawn_as_often_as_it_is_taken(axes):
     np.testing.assert_allclose(
         ways.get_linewidths(), 0.5 + 2.5 * np.array([3, 1, 3, 1]) / 4
     )
-    at = poincare.places(PARENT)[[3, 6]]
+    at = disk.places(PARENT)[[3, 6]]
     np.testing.assert_allclose(dots.get_offsets(), np.stack([at.real, at.imag], 1))
 
 
 def test_the_deepest_node_stays_inside_and_there_is_one_root():
     chain = np.arange(-1, 60)
-    assert (np.abs(poincare.places(chain)) < 1).all()
+    assert (np.abs(disk.places(chain)) < 1).all()
     with pytest.raises(ValueError, match="before their children"):
-        poincare.places(np.array([-1, 0, -1]))
+        disk.places(np.array([-1, 0, -1]))

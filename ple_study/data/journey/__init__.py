@@ -57,8 +57,8 @@ def journey(
     ``every`` is the number of days between training cut-offs: 28, or 14 or 7 for more
     rows from the same days. ``seed`` deals the households with a survey to the parts.
     ``lenses`` names what else is made of each row's past: "diagrams", "states",
-    "clusters", or ``LENSES`` for all of them: one or two minutes of a core, most of
-    it for diagrams, where the rest takes seconds. They change nothing of the rest.
+    "clusters", "vectors", or ``LENSES`` for all of them: some minutes of a core, most
+    of it for diagrams and vectors. They change nothing of the rest.
     ``Batch.customer`` is the household's code in ``purchases.names["household"]``. Rows
     stand in the order of ``snapshots(purchases, every)``, which knows their cut-offs.
     The graphs of the households are in ``journey.graphs``.

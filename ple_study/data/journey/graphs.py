@@ -44,12 +44,14 @@ def tree(purchases: Purchases, cutoff: int = FIRST["train"]) -> Tree:
     return from_columns(filled(levels))
 
 
-def tree_visits(purchases: Purchases, tree: Tree, cutoff: int) -> Visits:
+def tree_visits(
+    purchases: Purchases, tree: Tree, cutoff: int, days: int | None = None
+) -> Visits:
     """Every line before day ``cutoff`` as a visit to its node; 0 where not in ``tree``.
 
-    Amounts are the dollars of the line.
+    Amounts are the dollars of the line. With ``days`` only those of so many last days.
     """
-    past = Window(purchases, 0, cutoff)
+    past = Window(purchases, 0 if days is None else cutoff - days, cutoff)
     row, levels = _levels(past)
     events = pd.DataFrame(
         {

@@ -1,7 +1,8 @@
-"""The households through the other lenses: shape, hidden states and clusters.
+"""The households through the other lenses: shape, states, clusters, graph and tree.
 
-Whatever is learnt (units and ranks of the clouds, hidden Markov models, clusters) is
-learnt from the rows of the training cut-offs, and read off each row's own past.
+Whatever is learnt (units and ranks of the clouds, hidden Markov models, clusters, and
+places in graph and tree) is learnt from what was known at the training cut-offs, and
+read off each row's own past.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,10 +17,11 @@ from ple_study.data.hmm.modes import fit_modes, mode_states
 from ple_study.data.journey.clouds import diagrams
 from ple_study.data.journey.modes import series
 from ple_study.data.journey.snapshots import Snapshot, training_rows
+from ple_study.data.journey.vectors import vectors
 from ple_study.data.loader import Study
 from ple_study.names import one_of
 
-Lens = Literal["diagrams", "states", "clusters"]
+Lens = Literal["diagrams", "states", "clusters", "vectors"]
 LENSES: tuple[Lens, ...] = get_args(Lens)
 CLUSTERED = ("rfm",)  # feature groups: 35 columns on how lately, how often, how much
 
@@ -36,7 +38,8 @@ def with_lenses(
     """The same study with these fields of ``Batch`` filled too.
 
     diagrams: "short" and "long" (see ``clouds``). states: one row of 16 numbers a mode,
-    journey, lifecycle, behavior (see ``modes``). clusters: 20 posteriors.
+    journey, lifecycle, behavior (see ``modes``). clusters: 20 posteriors. vectors: 64
+    numbers "graph" and 47 "hierarchy" (see ``vectors``).
 
     Raises ValueError for a lens of another name.
     """
@@ -48,6 +51,8 @@ def with_lenses(
         found["states"] = states(shots)
     if "clusters" in lenses:
         found["clusters"] = clusters(study).posteriors(clustered(study))
+    if "vectors" in lenses:
+        found["vectors"] = vectors(shots)
     return study.with_inputs(**found)
 
 

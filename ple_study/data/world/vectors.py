@@ -8,11 +8,9 @@ brands she likes; the tree is of the days before them, and tells which categorie
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ple_study import poincare
 from ple_study.data.graphs.fusion import graphs_of
 from ple_study.data.graphs.visits import Visits, bipartite
 from ple_study.data.log import Log
@@ -57,11 +55,9 @@ def fit_vectors(plan: Plan, size: Size, card: Log, seed: int) -> FittedVectors:
     graph = LightGCN(dim=GRAPH, epochs=10, seed=seed)
     ball = UnifiedHGCN(dim=BALL, epochs=20, rate=0.03, seed=seed)
     learned = ball.fit(graphs_of(tree, in_tree(plan, card.until(begin))).fused)
-    drawn = poincare.places(tree.parent.numpy())
-    plane = torch.from_numpy(np.stack([drawn.real, drawn.imag], 1))
     return FittedVectors(
         graph.fit(bipartite(card.since(begin).visits)),
-        Places(learned.points, learned.c, plane),
+        Places.of(learned, tree),
     )
 
 

@@ -1,7 +1,7 @@
 """A customer's place in the hierarchy of merchants: 47 numbers, and the expert on them.
 
 The numbers are made offline from visits, the tree and its places in two balls: eight
-learned dimensions (``UnifiedHGCN``) and the plane of drawings (``poincare.places``).
+learned dimensions (``UnifiedHGCN``) and the plane of drawings (``data.graphs.disk``).
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ from jaxtyping import Float, Int64
 from scipy import sparse
 from torch import Tensor, nn
 
+from ple_study.data.graphs import disk
 from ple_study.data.graphs.csr import tensor
 from ple_study.data.graphs.tree import Tree
 from ple_study.data.graphs.visits import Visits
 from ple_study.experts.base import ExpertSpec
+from ple_study.experts.hgcn.graph import FittedHGCN
 from ple_study.experts.hgcn.hyperbolic import log0, midpoint, squared_distance
 from ple_study.experts.hgcn.shares import Shares, above, entropy, habits, mean_rows
 from ple_study.experts.vectors import VectorExpert, vector_width
@@ -32,6 +34,13 @@ class Places(NamedTuple):
     learned: Float[Tensor, "node dim"]
     c: Float[Tensor, ""]
     plane: Float[Tensor, "node 2"]
+
+    @classmethod
+    def of(cls, fitted: FittedHGCN, tree: Tree) -> "Places":
+        """As learned, and as drawn."""
+        drawn = disk.places(tree.parent.numpy())
+        plane = torch.from_numpy(np.stack([drawn.real, drawn.imag], 1))
+        return cls(fitted.points, fitted.c, plane)
 
 
 def number_names(dim: int = 8) -> tuple[str, ...]:

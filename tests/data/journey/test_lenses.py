@@ -10,12 +10,15 @@ from torch.testing import assert_close
 from ple_study.baselines import PLESpec
 from ple_study.batch import Batch
 from ple_study.data.clusters import GaussianClusters
+from ple_study.data.graphs.visits import Visits, bipartite
 from ple_study.data.hmm.modes import fit_modes, mode_states
 from ple_study.data.journey import LENSES, journey
+from ple_study.data.journey.graphs import tree, tree_visits
 from ple_study.data.journey.lenses import clustered, clusters
 from ple_study.data.journey.modes import series
 from ple_study.data.journey.snapshots import snapshots
 from ple_study.data.journey.tables import Purchases, read
+from ple_study.data.journey.vectors import vectors
 from ple_study.data.loader import Study
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import Schema
@@ -37,6 +40,7 @@ def test_all_fields_are_there_and_the_schema_says_so(whole: Study) -> None:
     assert schema.diagrams == ("short", "long")
     assert schema.states == (3, 16)
     assert schema.clusters == 20
+    assert {v.name: v.dim for v in schema.vectors} == {"graph": 64, "hierarchy": 47}
     assert batch.states is not None
     assert batch.clusters is not None
     assert batch.states.dtype == batch.clusters.dtype == torch.float32
@@ -56,6 +60,7 @@ def test_lenses_change_nothing_of_the_rest(small: Purchases, whole: Study) -> No
         assert torch.equal(events.values, other.events[name].values)
     assert one.states is one.clusters is None
     assert not one.diagrams
+    assert not one.vectors
 
 
 def test_one_lens_is_one_field(small: Purchases, whole: Study) -> None:
@@ -88,6 +93,32 @@ def test_clusters_are_learnt_from_the_training_rows(whole: Study) -> None:
     assert found.sizes == fitted.sizes
     assert sum(found.sizes) == len(train)
     assert found.dead == tuple(k for k in range(20) if not found.sizes[k])
+
+
+def test_a_row_is_placed_by_its_own_180_days(small: Purchases, whole: Study) -> None:
+    """The graph and the tree are those of the first cut-off; the visits are its own."""
+    shots = snapshots(small)
+    known = tree(small, shots[0].cutoff)
+    first = len(shots[0])
+    shot = shots[1]
+    seen = tree_visits(small, known, shot.cutoff)
+    counts = bipartite(since(seen, shot.cutoff - 180)).to_dense()
+    bought = (counts[:, 1:] > 0).any(1)[torch.from_numpy(shot.households)]
+    rows = slice(first, first + len(shot))
+    placed = whole.rows.batch.vectors["hierarchy"][rows].isfinite().all(1)
+    assert torch.equal(placed, bought)
+    only = vectors([shots[0], shots[1]])
+    for name, values in only.items():
+        assert_close(whole.rows.batch.vectors[name][rows], values[rows], equal_nan=True)
+
+
+def since(seen: Visits, first: int) -> Visits:
+    """The visits from a day on."""
+    late = seen.day >= first
+    parts = (seen.customer, seen.merchant, seen.day, seen.amount)
+    return Visits(
+        *(part[late] for part in parts), seen.num_customers, seen.num_merchants
+    )
 
 
 def test_rows_take_every_field_along(whole: Study) -> None:

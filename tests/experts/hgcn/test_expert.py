@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ple_study.data.graphs.disk import places as plane_places
 from ple_study.experts.hgcn.expert import (
     HGCNExpert,
     HGCNSpec,
@@ -16,7 +17,6 @@ from ple_study.experts.hgcn.expert import (
 )
 from ple_study.experts.hgcn.graph import UnifiedHGCN
 from ple_study.experts.hgcn.hyperbolic import distance, exp0, log0
-from ple_study.poincare import places as plane_places
 from tests.customers import SCHEMA, customers
 from tests.experts.hgcn.test_shares import EVENTS, NODE, TODAY, TREE, seen
 
