@@ -7,8 +7,8 @@ On the days that it shows, brands are chosen by taste (lightgcn), and amounts sw
 within each month (temporal). A customer of the other sign does the same with the days
 of each month in reverse, so no sum over whole months tells which of the two it is.
 Sessions swing (temporal) and come to rest. Their hours and screens lie around a hole
-(perslay), but both are spread alike for every customer, and no other input knows which
-screen it was.
+(perslay), but both are spread alike for every customer, and which screen it was only
+the diagram knows; the series counts the different ones of a day, a faint trace.
 """
 
 import numpy as np
