@@ -104,7 +104,9 @@ def plan(
 ) -> Float[Tensor, "*pair row column"]:
     """P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps), of each pair."""
     exponent = found.f[..., :, None] + found.g[..., None, :] - cost
-    return a[..., :, None] * b[..., None, :] * (exponent / epsilon).exp()
+    mass = a[..., :, None] * b[..., None, :]
+    spread = mass * (exponent / epsilon).exp()
+    return spread.masked_fill(mass == 0, 0.0)  # where a small eps makes it 0 inf
 
 
 def entropic_cost(
