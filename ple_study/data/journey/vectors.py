@@ -27,7 +27,7 @@ BALL = UnifiedHGCN(epochs=20, rate=0.03)
 def vectors(
     shots: Sequence[Snapshot], graph: LightGCN = GRAPH, ball: UnifiedHGCN = BALL
 ) -> dict[str, Float[Tensor, "row _"]]:
-    """ "graph", the embedding of LightGCN, and "hierarchy", in order of the snapshots.
+    """The embedding "graph" and the numbers "hierarchy", in order of the snapshots.
 
     A merchant is a type of product, as in ``journey.graphs``.
     """
