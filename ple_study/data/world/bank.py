@@ -99,7 +99,7 @@ class Bank:
     @cached_property
     def plan(self) -> Plan:
         """What is the same for all customers."""
-        return plan(self.widths, self.signal.tasks, np.random.default_rng(self.seed))
+        return plan(self.widths, self.signal.tasks, plan_stream(self.seed))
 
     @cached_property
     def schema(self) -> Schema:
@@ -133,7 +133,7 @@ class Bank:
 
     def _drawn(self, number: int) -> Block:
         """A whole block, whether or not the bank has all of it."""
-        rngs = [np.random.default_rng((self.seed, number, k)) for k in range(6)]
+        rngs = block_streams(self.seed, number)
         who, columns = customers(self.plan, self.widths, BLOCK, rngs[0])
         logs = Logs(
             cards(self.plan, self.widths, who, rngs[1]),
@@ -202,6 +202,16 @@ class Bank:
         """All that was planted."""
         made = [self.block(number).who for number in range(len(self))]
         return Truth(self.signal, self.plan, join_customers(made))
+
+
+def plan_stream(seed: int) -> np.random.Generator:
+    """The generator of the plan, which none of ``block_streams`` is."""
+    return np.random.default_rng(seed).spawn(1)[0]
+
+
+def block_streams(seed: int, number: int) -> list[np.random.Generator]:
+    """The six generators of a block, each of no other block."""
+    return [np.random.default_rng((seed, number, kind)) for kind in range(6)]
 
 
 def split(num_customers: int) -> dict[str, Int[Tensor, " row"]]:

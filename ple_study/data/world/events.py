@@ -8,7 +8,8 @@ within each month (temporal). A customer of the other sign does the same with th
 of each month in reverse, so no sum over whole months tells which of the two it is.
 Sessions swing (temporal) and come to rest. Their hours and screens lie around a hole
 (perslay), but both are spread alike for every customer, and which screen it was only
-the diagram knows; the series counts the different ones of a day, a faint trace.
+the diagram knows. There are so many screens that a day hardly sees one of them twice:
+how many different ones it saw tells no more than how many sessions it had.
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ AMOUNT = np.array([-1.2, -0.6, 0.0, 0.4, 0.8, 1.3])  # by state of behavior, in 
 PER_DAY = {"card": 0.35, "session": 0.7, "deposit": 0.12}
 TASTE, TREND, DRIFT = 1.0, 1.2, 1.4  # how loudly the factors speak
 DORMANT, OFFLINE = 0.01, 0.05  # shares of customers without cards, without the app
-SCREENS, SOURCES = 48, 6
+SCREENS, SOURCES = 960, 6
 
 
 def cards(plan: Plan, size: Size, who: Customers, rng: Rng) -> Log:

@@ -38,7 +38,8 @@ class Plan:
     tree: the merchants' hierarchy; merchant m is the m-th leaf, counted from 1.
     leaves: top category, category, and brand in its category of each merchant.
     branch: where each top category lies on the circle of tastes that HGCN can read.
-    taste: where each brand of a category lies in the plane that LightGCN can read.
+    taste: where each brand of a category lies in the plane that LightGCN can read;
+    each has its opposite, so that opposite customers spread over brands alike.
     dag: ``dag[i, j]`` is the effect of node i on node j; ``shocked`` are the two nodes
     whose own shocks carry signal.
     personas: by histogram, the distributions between which customers lie.
@@ -75,7 +76,7 @@ def plan(size: Size, table: tuple[Task, ...], rng: Rng) -> Plan:
         tree=_merchants(leaves),
         leaves=leaves,
         branch=np.stack([np.cos(turn), np.sin(turn)], 1),
-        taste=_white(rng.normal(size=(brands, 2)), np.full(brands, 1 / brands)),
+        taste=_tastes(brands, rng),
         dag=dag,
         shocked=_shocked(dag),
         personas=(_personas(size.bins[0]), _personas(size.bins[1])),
@@ -109,6 +110,12 @@ def _merchants(leaves: Int[np.ndarray, "merchant 3"]) -> Tree:
         "brand": [f"M{code:04d}" for code in range(len(leaves))],
     }
     return from_columns(pd.DataFrame(levels))
+
+
+def _tastes(brands: int, rng: Rng) -> Float[np.ndarray, "brand 2"]:
+    """White over the brands, the second half opposite the first."""
+    half = rng.normal(size=(brands // 2, 2))
+    return _white(np.concatenate([half, -half]), np.full(brands, 1 / brands))
 
 
 def _dag(nodes: int, rng: Rng) -> Float[np.ndarray, "node node"]:

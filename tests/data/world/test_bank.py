@@ -14,9 +14,10 @@ from ple_study.batch import Rows
 from ple_study.data.loader import Study
 from ple_study.data.world import Bank
 from ple_study.data.world import bank as module
+from ple_study.data.world.bank import block_streams, plan_stream
 from ple_study.data.world.blocks import Block
 from ple_study.data.world.inputs import batch
-from ple_study.data.world.shards import flat, read, read_block, write
+from ple_study.data.world.shards import FORMAT, flat, read, read_block, write
 from ple_study.data.world.sizes import FIELDS, HISTORY
 from ple_study.training import Training, fit
 
@@ -55,6 +56,12 @@ def test_a_study_holds_what_its_schema_promises(study: Study) -> None:
     assert not known.all()  # some customers have no payment, some no app
     assert not found.events["session"].mask.any(1).all()
     assert [len(study.split[k]) for k in ("train", "val", "test")] == [360, 120, 120]
+
+
+def test_plan_and_blocks_draw_from_streams_of_their_own() -> None:
+    rngs = [r for seed in (0, 1) for n in (0, 1, 7) for r in block_streams(seed, n)]
+    rngs += [plan_stream(seed) for seed in (0, 1)]
+    assert len(np.unique([rng.random() for rng in rngs])) == 2 * 3 * 6 + 2
 
 
 def test_a_customer_is_the_same_in_a_bank_of_any_number(block: Block) -> None:
@@ -173,7 +180,7 @@ def test_bad_folders(bank: Bank, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Found none in"):
         read(tmp_path)
     stored = tmp_path / "bank.json"
-    settings = {"format": 3, "num_customers": 9, "lenses": {}}
+    settings = {"format": FORMAT, "num_customers": 9, "lenses": {}}
     stored.write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="must be empty or hold this bank"):
         write(bank, tmp_path)

@@ -50,9 +50,17 @@ def test_the_hole_is_in_no_coordinate_alone(block: Block) -> None:
     step = blur(block.who)[log.customer]
     for some in (step < 0.08, step > 0.25):
         assert kstest(square(block)[0, some], "uniform").pvalue > 0.01
-        number = np.bincount(log.place[some] - 1, minlength=SCREENS)
+        number = np.bincount((log.place[some] - 1) // 20, minlength=SCREENS // 20)
         assert chisquare(number).pvalue > 0.01
         assert kstest(np.log(log.amount[some]), "norm", (1.3, 0.75)).pvalue > 0.01
+
+
+def test_a_day_sees_no_screen_twice(block: Block) -> None:
+    """Else the series, which count them, would tell the hole with the day's hours."""
+    log = block.logs.session
+    cell = log.customer * HISTORY + log.day
+    screens = np.unique(cell * (SCREENS + 1) + log.place)
+    assert len(screens) > 0.99 * len(log)
 
 
 def test_points_around_a_hole_are_uniform_in_each_coordinate() -> None:

@@ -43,6 +43,8 @@ def test_tastes_are_white_and_categories_lie_on_a_circle(bank: Bank) -> None:
     taste, branch = bank.plan.taste, bank.plan.branch
     np.testing.assert_allclose(taste.T @ taste / len(taste), np.eye(2), atol=1e-12)
     np.testing.assert_allclose(taste.mean(0), 0, atol=1e-12)
+    half = len(taste) // 2
+    np.testing.assert_allclose(taste[:half], -taste[half:], atol=1e-12)
     np.testing.assert_allclose((branch**2).sum(1), 1)
     assert len(np.unique(branch.round(9), axis=0)) == len(branch)
 
