@@ -14,8 +14,8 @@ from statistics import median
 
 import torch
 
+from benchmarks.alone import SPECS
 from benchmarks.clock import Clock, machine
-from benchmarks.lenses import SPECS
 from ple_study.batch import Batch, concat
 from ple_study.data.world import Bank
 from ple_study.experts.base import Expert

@@ -17,36 +17,19 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import alone
+from benchmarks.alone import SPECS
 from benchmarks.clock import machine
 from ple_study.data.loader import Study
 from ple_study.data.world import Bank
 from ple_study.data.world.tasks import LENSES
 from ple_study.experts.base import Expert, ExpertSpec
-from ple_study.experts.causal import CausalSpec
-from ple_study.experts.deepfm import DeepFMSpec
-from ple_study.experts.hgcn import HGCNSpec
-from ple_study.experts.lightgcn import LightGCNSpec
-from ple_study.experts.perslay import PersLaySpec
-from ple_study.experts.temporal import TemporalSpec
-from ple_study.experts.transport import OptimalTransportSpec
 
 RESULTS = Path(__file__).parent / "results" / "lenses.json"
-SPECS: dict[str, ExpertSpec] = {
-    "unified_hgcn": HGCNSpec(),
-    "perslay": PersLaySpec(),
-    "deepfm": DeepFMSpec(),
-    "temporal": TemporalSpec(),
-    "lightgcn": LightGCNSpec(),
-    "causal": CausalSpec(),
-    "optimal_transport": OptimalTransportSpec(),
-}
-
-
 CUSTOMERS = {  # products of columns ask for more customers than all else
     6_000: ("unified_hgcn", "perslay", "temporal", "lightgcn"),
     20_000: ("deepfm", "causal", "optimal_transport"),
 }
-SIZE = 256  # of a minibatch
 
 
 def signs(bank: Bank) -> Tensor:
@@ -69,27 +52,15 @@ def train(
         torch.manual_seed(seed)
         expert = spec.build(study.schema)
         head = nn.Linear(expert.dim, wanted.shape[1])
-        parts = [*expert.parameters(), *head.parameters()]
-        optimiser = torch.optim.AdamW(parts, lr=2e-3, weight_decay=0.01)
-        rate = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            3e-3,
-            epochs=epochs,
-            steps_per_epoch=-(-len(study.split["train"]) // SIZE),
-        )
+
+        def loss_of(rows: Tensor) -> Tensor:
+            batch = study.rows.batch.rows(rows)
+            logits = head(expert(batch))
+            miss = F.binary_cross_entropy_with_logits(logits, wanted[rows])
+            return miss + expert.penalty_of(batch)
+
         best: dict[str, tuple[float, float]] = {}
-        for _ in range(epochs):
-            expert.train()
-            order = study.split["train"][torch.randperm(len(study.split["train"]))]
-            for rows in order.split(SIZE):
-                batch = study.rows.batch.rows(rows)
-                loss = F.binary_cross_entropy_with_logits(
-                    head(expert(batch)), wanted[rows]
-                )
-                optimiser.zero_grad()
-                (loss + expert.penalty_of(batch)).backward()
-                optimiser.step()
-                rate.step()
+        for _ in alone.epochs(expert, head, loss_of, study.split["train"], epochs):
             val, test = (
                 _scored(expert, head, study, wanted, k) for k in ("val", "test")
             )
@@ -103,7 +74,6 @@ def train(
 def _scored(
     expert: Expert, head: nn.Linear, study: Study, wanted: Tensor, part: str
 ) -> np.ndarray:
-    expert.eval()
     rows = study.split[part]
     scores = [head(expert(study.rows.batch.rows(some))) for some in rows.split(500)]
     return areas(torch.cat(scores), wanted[rows])

@@ -66,14 +66,17 @@ class Training:
         return (1 + math.cos(math.pi * (done - 0.05) / 0.95)) / 2
 
 
+SPARED = ("bias", "log_rate")  # to decay a rate's logarithm draws the rate to one
+
+
 def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Products and embeddings decay; biases and the weights of norms do not."""
+    """Products and embeddings decay; biases, norms, rates and scales do not."""
     norms = (nn.LayerNorm, nn.BatchNorm1d)
     spared = {
         id(p)
         for module in model.modules()
         for name, p in module.named_parameters(recurse=False)
-        if name == "bias" or isinstance(module, norms)
+        if name in SPARED or p.ndim < 2 or isinstance(module, norms)
     }
     parameters = list(model.parameters())
     return [

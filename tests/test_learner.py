@@ -7,6 +7,8 @@ import torch
 
 from ple_study.baselines import MMoESpec, PLESpec
 from ple_study.experts.mlp import MLPSpec
+from ple_study.experts.temporal.expert import TemporalExpert
+from ple_study.experts.temporal.streams import StreamSpec
 from ple_study.learner import Learner, Training, decay_groups
 from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
 from tests.studies import SCHEMA, mixed
@@ -51,6 +53,16 @@ def test_products_and_embeddings_decay_biases_and_norms_do_not():
     assert {n for n in names.values() if "norm" in n} <= second
     assert all("norm" in n for n in second if not n.endswith("bias"))
     assert any("tables" in name for name in first)
+
+
+@pytest.mark.parametrize("scan", ["ssd", "mamba1"])
+def test_rates_and_scales_of_an_expert_do_not_decay(scan):
+    expert = TemporalExpert({"series": StreamSpec(channels=3, scan=scan)})
+    decaying, spared = decay_groups(expert, 0.3)
+    kept = {id(p) for p in spared["params"]}
+    names = {name for name, p in expert.named_parameters() if id(p) in kept}
+    assert {"log_rate", "skip", "log_scale"} <= {n.split(".")[-1] for n in names}
+    assert all(p.ndim > 1 for p in decaying["params"])
 
 
 def test_what_the_weighting_learns_has_its_own_rate():

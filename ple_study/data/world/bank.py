@@ -55,7 +55,7 @@ class Bank:
     learnt for all: it comes from the training customers of the first 2,000, drawn also
     where the bank is smaller.
     size: ``study`` has the thread's widths, ``small`` about a tenth of the columns
-    and merchants, and a quarter to a half of the rest.
+    and merchants, and a quarter of the rest or more.
     noise: the share of each task's score that nothing tells, from 0 to below 1.
     correlation: of the signals of two tasks that read one lens differently, -1 to 1.
     lenses: by task, the three lenses of its signal where they are to be others than in

@@ -74,7 +74,7 @@ SIZES: dict[Name, Size] = {
     "small": Size(
         fields={name: max(2, round(width / 10)) for name, width in FIELDS.items()},
         steps=(90, 45),
-        points=(60, 40),
+        points=(60, 120),
         branches=(8, 3, 8),
         bins=(8, 6),
         clusters=5,

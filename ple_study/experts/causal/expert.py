@@ -46,7 +46,8 @@ STARTS: dict[Fix, Start] = {
 class Mechanism(nn.Module):
     """Effects of latent variables on each other: z -> z + z W, and what W must be.
 
-    Entry [i, j] of W is the effect of i on j.
+    Entry [i, j] of W is the effect of i on j. A linear layer behind it could do what
+    I + W does; only the charge makes W say how latents go together.
 
     ``stable``: W has signs and no diagonal. It is charged for cycles by tr exp(W o W) -
     d, for its absolute sum, and for the mean of ``|u - u W|^2``, with u the latents in

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ple_study.batch import Batch, Diagrams
+from ple_study.data.world import Bank, inputs
 from ple_study.experts.perslay.blocks import Block
 from ple_study.experts.perslay.expert import PersLay, PersLaySpec
 from ple_study.inputs import Vector
@@ -128,6 +129,16 @@ def test_calibration_reaches_every_block() -> None:
     units = [float(block.unit) for block in expert.blocks]
     assert len(set(units)) == 5
     assert 1.0 not in units
+
+
+def test_the_small_bank_has_points_for_every_block() -> None:
+    bank = Bank(10, size="small")
+    diagrams = inputs.diagrams(
+        bank.widths, bank.training().logs, inputs.scales(bank.training())
+    )
+    expert = PersLaySpec().build(bank.schema)
+    expert.calibrate(diagrams)
+    assert len({float(block.unit) for block in expert.blocks}) == 5
 
 
 def test_the_constructor_needs_no_schema() -> None:
