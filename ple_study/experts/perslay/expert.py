@@ -23,7 +23,6 @@ from ple_study.schema import Schema
 BLOCKS = (("short", 0), ("short", 1), ("long", 0), ("long", 1), ("long", 2))
 BESIDE, JOINT = 32, 128  # widths: of statistics beside blocks, of all together
 ALONE = (128, 96, 64)  # widths of the path that reads statistics alone
-DROPOUT = 0.1
 
 
 class PersLay(Expert):
@@ -42,6 +41,7 @@ class PersLay(Expert):
         blocks: Sequence[Block],
         dim: int = 64,
         statistics: Vector | None = None,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.dim, self.statistics = dim, statistics
@@ -55,7 +55,7 @@ class PersLay(Expert):
             raise ValueError("PersLay reads one block or statistics. Found neither.")
         steps: list[nn.Module] = []
         for pair in zip((width, *dims), dims, strict=False):
-            steps += [nn.Linear(*pair), nn.SiLU(), nn.Dropout(DROPOUT)]
+            steps += [nn.Linear(*pair), nn.SiLU(), nn.Dropout(dropout)]
         self.head = nn.Sequential(*steps, Ending(dims[-1], dim))
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch {self.dim}"]:
@@ -99,6 +99,7 @@ class PersLaySpec(ExpertSpec):
     weight: Weight = 1.0
     how: PoolName = "sum"
     statistics: str = ""
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         pairs = tuple((name, homology) for name, homology in self.blocks)
@@ -119,6 +120,8 @@ class PersLaySpec(ExpertSpec):
                 "PersLay needs dim and centres >= 1, and a block or statistics. Found "
                 f"{self}."
             )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Dropout must lie in [0, 1). Found {self.dropout}.")
 
     def build(self, schema: Schema) -> PersLay:
         known = {vector.name: vector for vector in schema.vectors}
@@ -129,7 +132,7 @@ class PersLaySpec(ExpertSpec):
             Block(name, kind, self.centres, self.transform, self.weight, self.how)
             for name, kind in self.blocks
         ]
-        return PersLay(blocks, self.dim, known.get(self.statistics))
+        return PersLay(blocks, self.dim, known.get(self.statistics), self.dropout)
 
 
 def _known(what: str, names: Iterable[str], known: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from ple_study.names import one_of
 from ple_study.schema import Schema
 
 CostName = Literal["metric", "psd"]
-HIDDEN, DROPOUT = 128, 0.2
+HIDDEN = 128
 COORDINATES = 8  # of a support point
 SPREAD = 0.1  # deviation of the prototypes' logits at the start
 HOW = Sinkhorn(iterations=50)
@@ -86,16 +86,17 @@ class OptimalTransport(Expert):
         cost: CostName = "metric",
         how: Sinkhorn = HOW,
         dim: int = 64,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.dim, self.columns = dim, columns
         bins = columns.dim if support is None else support
-        encoder = [*_hidden(columns.dim), nn.Linear(HIDDEN, bins)]
+        encoder = [*_hidden(columns.dim, dropout), nn.Linear(HIDDEN, bins)]
         self.encoder = nn.Sequential(*(encoder if support is not None else ()))
         self.prototypes = nn.Parameter(SPREAD * torch.randn(prototypes, bins))
         self.cost = (MetricCost if cost == "metric" else PSDCost)(bins)
         self.how = replace(how, spread=self.cost.spread)
-        self.head = nn.Sequential(*_hidden(prototypes), Ending(HIDDEN, dim))
+        self.head = nn.Sequential(*_hidden(prototypes, dropout), Ending(HIDDEN, dim))
 
     def histograms(self, batch: Batch) -> Float[Tensor, "batch bin"]:
         """mu of each customer."""
@@ -120,9 +121,9 @@ class OptimalTransport(Expert):
         return answer
 
 
-def _hidden(dim_in: int) -> list[nn.Module]:
+def _hidden(dim_in: int, dropout: float) -> list[nn.Module]:
     linear, norm = nn.Linear(dim_in, HIDDEN), nn.LayerNorm(HIDDEN)
-    return [linear, norm, nn.SiLU(), nn.Dropout(DROPOUT)]
+    return [linear, norm, nn.SiLU(), nn.Dropout(dropout)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,7 @@ class OptimalTransportSpec(ExpertSpec):
     epsilon: float = 0.1
     iterations: int = 50
     cost: CostName = "metric"
+    dropout: float = 0.2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))
@@ -156,6 +158,8 @@ class OptimalTransportSpec(ExpertSpec):
                 "Transport needs dim and prototypes >= 1, and a support of 2 bins or "
                 f"more or of 'columns'. Found {self}."
             )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Dropout must lie in [0, 1). Found {self.dropout}.")
 
     def build(self, schema: Schema) -> OptimalTransport:
         columns = Columns.build(schema, self.groups)
@@ -168,6 +172,7 @@ class OptimalTransportSpec(ExpertSpec):
             self.cost,
             Sinkhorn(epsilon=self.epsilon, iterations=self.iterations),
             self.dim,
+            self.dropout,
         )
 
 

@@ -178,6 +178,7 @@ def test_it_compiles_and_exports() -> None:
         ({"blocks": (("long", 0), ("long", 0))}, "Blocks must be unique"),
         ({"blocks": ()}, "a block or statistics"),
         ({"centres": 0}, "centres >= 1.*centres=0"),
+        ({"dropout": -0.1}, "Dropout must lie"),
     ],
 )
 def test_bad_settings_are_named(bad: dict[str, object], message: str) -> None:
