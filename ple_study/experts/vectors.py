@@ -21,8 +21,8 @@ def vector_width(schema: Schema, name: str) -> int:
 
 
 def has_vector(batch: Batch, name: str) -> Bool[Tensor, " batch"]:
-    """Whose vector is there: a row of NaN says that it is not."""
-    return ~batch.vectors[name].isnan().any(1)
+    """Whose vector is there: one number that is not finite says that it is not."""
+    return batch.vectors[name].isfinite().all(1)
 
 
 def vector_or_zero(batch: Batch, name: str) -> Float[Tensor, "batch _"]:

@@ -76,6 +76,24 @@ def test_who_has_nothing_to_read_is_finite_and_moves_nobody(name: str) -> None:
 
 
 @each
+def test_no_customers_get_no_answers(spec: ExpertSpec) -> None:
+    expert = built(spec)
+    nobody = customers().rows(torch.tensor([], dtype=torch.int64))
+    assert expert(nobody).shape == (0, expert.dim)
+    assert expert.present(nobody).shape == (0,)
+    assert expert.penalty_of(nobody).isfinite()
+
+
+@each
+def test_half_precision_is_near(spec: ExpertSpec) -> None:
+    expert, batch = built(spec), customers()
+    wanted = expert(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = expert(batch).float()
+    assert (found - wanted).norm() < 0.1 * wanted.norm()
+
+
+@each
 @pytest.mark.plain  # JSON knows lists alone
 def test_a_spec_builds_anew_and_survives_json(spec: ExpertSpec) -> None:
     two_builds_share_no_tensor(lambda: spec.build(SCHEMA))

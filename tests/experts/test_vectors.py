@@ -19,14 +19,15 @@ def with_vectors(batch, change):
     return replace(batch, vectors=vectors)
 
 
-def test_a_row_of_nan_is_no_vector_and_is_read_as_zeros():
+@pytest.mark.parametrize("hole", [torch.nan, torch.inf])
+def test_a_row_of_nan_is_no_vector_and_is_read_as_zeros(hole):
     batch = customers()
     assert has_vector(batch, "graph").tolist() == [i != 1 for i in range(BATCH)]
     found = vector_or_zero(batch, "graph")
     assert not found[1].any()
     assert torch.equal(found[OTHERS], batch.vectors["graph"][OTHERS])
     holed = batch.vectors["graph"].clone()
-    holed[3, 2] = torch.nan  # not half a vector either
+    holed[3, 2] = hole  # not half a vector either
     batch = replace(batch, vectors={"graph": holed})
     assert not has_vector(batch, "graph")[3]
     assert not vector_or_zero(batch, "graph")[3].any()

@@ -138,7 +138,7 @@ class Causal(Expert):
 
         Nothing is kept of a forward: the latents are computed again.
         """
-        if not self.weights.reconstruction:
+        if not self.weights.reconstruction or not len(batch):
             return self.penalty()
         error = self.mechanism.reconstruction(self.latents(batch))
         return self.penalty() + self.weights.reconstruction * error

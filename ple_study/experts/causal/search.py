@@ -43,10 +43,12 @@ class Dagma:
     tolerance: float = 1e-6  # of the objective's relative change in CHECK_EVERY steps
 
     def __post_init__(self) -> None:
-        if min(self.sparsity, self.threshold) < 0 or min(self.iterations, self.lr) <= 0:
+        numbers = self.sparsity, self.threshold, self.lr, self.tolerance
+        least = min(numbers) >= 0 and min(self.iterations, self.lr) > 0
+        if not (all(map(math.isfinite, numbers)) and least):
             raise ValueError(
-                "sparsity and threshold must be 0 or more, iterations and lr above 0. "
-                f"Found {self}."
+                "sparsity, threshold and tolerance must be 0 or more, iterations and "
+                f"lr above 0, all finite. Found {self}."
             )
 
     def fit(self, rows: Rows, names: Sequence[str]) -> LinearSEM:

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ple_study.experts.causal.dag import Effects
-from ple_study.names import nearest
+from ple_study.experts.causal.dag import Effects, is_acyclic
+from ple_study.names import nearest, unique
 
 Rows = Float[Tensor, "sample variable"]
 
@@ -26,11 +26,25 @@ class Edge(NamedTuple):
 class LinearSEM:
     """x = x W + e: entry [i, j] of ``weights`` is what variable i does to j.
 
-    The means of the variables are part of e.
+    The means of the variables are part of e. Raises ValueError for names that are not
+    one a variable and unique, and for effects that are not finite or form a cycle.
     """
 
     names: tuple[str, ...]
     weights: Effects
+
+    def __post_init__(self) -> None:
+        unique("Names of variables", self.names)
+        if self.weights.shape != (len(self.names), len(self.names)):
+            raise ValueError(
+                f"{len(self.names)} variables have as many rows and columns of "
+                f"effects. Found {list(self.weights.shape)}."
+            )
+        if not (self.weights.isfinite().all() and is_acyclic(self.weights != 0)):
+            raise ValueError(
+                "Effects must be finite and form no cycle. Found "
+                f"{self.weights.tolist()}."
+            )
 
     def edges(self) -> list[Edge]:
         """The strongest first."""

@@ -168,11 +168,14 @@ class UnifiedHGCN:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = min(self.dim, self.layers, self.epochs)
-        if least < 1 or not (self.rate > 0 and 0 < self.curvature < torch.inf):
+        least, sizes = (
+            min(self.dim, self.layers, self.epochs),
+            (self.rate, self.curvature),
+        )
+        if least < 1 or not all(0 < size < torch.inf for size in sizes):
             raise ValueError(
-                "dim, layers and epochs must be 1 or more, rate and curvature above 0. "
-                f"Found {self}."
+                "dim, layers and epochs must be 1 or more, rate and curvature above 0 "
+                f"and finite. Found {self}."
             )
 
     def fit(self, graph: Float[Tensor, "node node"]) -> FittedHGCN:

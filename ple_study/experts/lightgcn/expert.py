@@ -48,10 +48,11 @@ class LightGCN:
 
     def __post_init__(self) -> None:
         least = min(self.dim, self.epochs, self.batch_size)
-        if least < 1 or self.layers < 0 or self.rate <= 0 or self.decay < 0:
+        learns = 0 < self.rate < torch.inf and 0 <= self.decay < torch.inf
+        if least < 1 or self.layers < 0 or not learns:
             raise ValueError(
                 "dim, epochs and batch_size must be 1 or more, layers and decay 0 or "
-                f"more, rate above 0. Found {self}."
+                f"more, rate above 0, all finite. Found {self}."
             )
 
     def fit(self, weights: Float[Tensor, "customer merchant"]) -> FittedLightGCN:

@@ -82,12 +82,14 @@ def calibrate(block: Block, diagrams: Diagrams, seed: int = 0) -> None:
     one and a diagram that is twice as large still looks so. Centres: points drawn
     without repetition, each as likely as it is long-lived. Sizes: the median
     distance from a centre to the nearest eighth of the others. A block of lines keeps
-    its normals. Raises ValueError where there are fewer points than centres.
+    its normals. Points that are not finite or do not live are passed over. Raises
+    ValueError where there are fewer points than centres.
     """
     points, mask = diagrams.points, diagrams.mask
     points = points[mask & (points[..., 2] == block.homology)].double()
     found = torch.stack([points[:, 0], points[:, 1] - points[:, 0]], 1)
     num = len(block.places)
+    found = found[found.isfinite().all(1) & (found[:, 1] > 0)]
     if len(found) < num:
         raise ValueError(
             f"A block of {num} centres starts at {num} training points or more. Found "
@@ -97,7 +99,7 @@ def calibrate(block: Block, diagrams: Diagrams, seed: int = 0) -> None:
     found = found[torch.randperm(len(found), generator=_generator(seed))[:ENOUGH]]
     draw = torch.multinomial(found[:, 1], num, generator=_generator(seed))
     centres = found[draw] / unit
-    near = torch.cdist(centres, centres).sort(1).values[:, 1 + num // 8]
+    near = torch.cdist(centres, centres).sort(1).values[:, min(1 + num // 8, num - 1)]
     with torch.no_grad():
         block.get_buffer("unit").copy_(unit)
         if block.transform is not TRANSFORMS["line"]:

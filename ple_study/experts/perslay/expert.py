@@ -22,6 +22,7 @@ from ple_study.schema import Schema
 
 BLOCKS = (("short", 0), ("short", 1), ("long", 0), ("long", 1), ("long", 2))
 BESIDE, JOINT = 32, 128  # widths: of statistics beside blocks, of all together
+HOMOLOGY = (0, 1, 2)
 ALONE = (128, 96, 64)  # widths of the path that reads statistics alone
 
 
@@ -102,8 +103,13 @@ class PersLaySpec(ExpertSpec):
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        pairs = tuple((name, homology) for name, homology in self.blocks)
+        pairs = tuple(tuple(block) for block in self.blocks)
         object.__setattr__(self, "blocks", pairs)
+        wrong = [p for p in pairs if len(p) != 2 or p[1] not in HOMOLOGY]
+        if wrong:
+            raise ValueError(
+                f"A block is a diagram's name and one of {HOMOLOGY}. Found {wrong[0]}."
+            )
         one_of("Transform", self.transform, get_args(TransformName))
         one_of("Pooling", self.how, get_args(PoolName))
         unique("Blocks", pairs)

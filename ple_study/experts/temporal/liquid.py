@@ -73,7 +73,7 @@ class LiquidCell(nn.Module):
         if self.solver == "euler":
             return state + way * (target - state)
         # 1 - exp(-way), exact for a short way and zero for none.
-        return torch.lerp(state, target, -torch.expm1(-way))
+        return torch.lerp(state, target.to(state), -torch.expm1(-way).to(state))
 
     def time_constants(
         self, inputs: Series, states: Float[Tensor, "batch time dim"]
@@ -102,7 +102,7 @@ class ClosedFormCell(nn.Module):
     def move(self, read: Tensor, state: State, gap: Float[Tensor, "batch 1"]) -> State:
         """The state one gap later."""
         hidden = 1.7159 * torch.tanh(0.666 * (read + self.recall(state)))
-        f, g, a, b = self.heads(hidden).chunk(4, dim=-1)
+        f, g, a, b = self.heads(hidden).to(state).chunk(4, dim=-1)
         return torch.lerp(f.tanh(), g.tanh(), torch.sigmoid(a * gap + b))
 
 

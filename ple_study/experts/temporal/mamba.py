@@ -59,7 +59,7 @@ class HeadScan(nn.Module):
     def forward(self, x: Series, mask: Mask) -> Series:
         raw, write, read = self.project(x).split(self.parts, dim=2)
         delta = F.softplus(raw + self.bias) * mask[..., None]
-        heads = x.reshape(*x.shape[:2], self.heads, -1)
+        heads = x.view(*x.shape[:2], self.heads, x.shape[2] // self.heads)
         decay = -delta * self.log_rate.exp()
         y = chunked_scan(delta[..., None] * heads, decay, write, read)
         return (y + self.skip[:, None] * heads).flatten(2)

@@ -1,5 +1,7 @@
 """Edges and their direction found again, always a DAG, and rows that are refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,10 @@ def test_rows_that_teach_nothing_are_refused(
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="iterations and lr above 0"):
         Dagma(iterations=0)
-    with pytest.raises(ValueError, match="threshold must be 0 or more"):
+    for bad in ({"lr": math.nan}, {"sparsity": math.inf}, {"tolerance": math.nan}):
+        with pytest.raises(ValueError, match="all finite"):
+            Dagma(**bad)
+    with pytest.raises(ValueError, match="threshold and tolerance must be 0 or more"):
         Dagma(threshold=-0.1)
 
 

@@ -1,6 +1,7 @@
 """A linear SEM: interventions against sums over paths, and what they leave alone."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -102,3 +103,20 @@ def test_effects_and_noise_are_of_the_equations() -> None:
 def test_an_unknown_variable_is_named() -> None:
     with pytest.raises(ValueError, match=r"variable 'agee'.*Did you mean 'age'"):
         model().do(rows(model()), {"agee": 1.0})
+
+
+@pytest.mark.plain  # so that the model speaks, and not the type checker
+@pytest.mark.parametrize(
+    ("names", "weights", "message"),
+    [
+        (("a", "b"), [[0.0, 2.0], [2.0, 0.0]], "form no cycle"),
+        (("a", "b"), [[0.0, math.nan], [0.0, 0.0]], "must be finite"),
+        (("a", "a"), [[0.0, 1.0], [0.0, 0.0]], "must be unique"),
+        (("a",), [[0.0, 1.0], [0.0, 0.0]], r"1 variables have.*\[2, 2\]"),
+    ],
+)
+def test_what_is_no_model_is_refused(
+    names: tuple[str, ...], weights: list[list[float]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        LinearSEM(names, torch.tensor(weights))

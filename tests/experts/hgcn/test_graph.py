@@ -127,7 +127,13 @@ def test_parts_and_nodes_alone_are_finite_and_pushed_apart():
 
 @pytest.mark.plain
 def test_bad_settings_and_features_are_refused():
-    for wrong in ({"dim": 0}, {"layers": 0}, {"epochs": 0}, {"rate": 0.0}):
+    for wrong in (
+        {"dim": 0},
+        {"layers": 0},
+        {"epochs": 0},
+        {"rate": 0.0},
+        {"rate": torch.inf},
+    ):
         with pytest.raises(
             ValueError, match="dim, layers and epochs must be 1 or more"
         ):

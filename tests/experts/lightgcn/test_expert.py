@@ -91,6 +91,8 @@ def test_as_many_triples_as_visits_in_batches():
         {"layers": -1},
         {"rate": 0.0},
         {"decay": -1.0},
+        {"decay": torch.nan},
+        {"rate": torch.inf},
     ],
 )
 def test_bad_settings_are_refused(wrong):

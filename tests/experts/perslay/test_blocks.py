@@ -76,6 +76,17 @@ def test_the_unit_is_one_for_all_and_is_saved() -> None:
     torch.testing.assert_close(pooled[1], 2 * pooled[0])
 
 
+def test_points_that_do_not_live_are_passed_over() -> None:
+    points, mask = drawn().points.clone(), drawn().mask
+    points[0, :2, 1] = torch.tensor([torch.nan, torch.inf])
+    points[1, :, 1] = points[1, :, 0]
+    for centres in (1, 6):
+        block = Block("long", 1, centres)
+        calibrate(block, Diagrams(points, mask))
+        assert all(p.isfinite().all() for p in block.parameters())
+        assert 0 < block.unit < torch.inf
+
+
 def test_lines_keep_their_normals_and_too_few_points_are_refused() -> None:
     block = Block("long", 1, 6, "line")
     before = block.places.clone()

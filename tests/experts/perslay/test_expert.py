@@ -177,6 +177,8 @@ def test_it_compiles_and_exports() -> None:
         ({"weight": "learnt"}, "or 'learned'.*'learnt'"),
         ({"blocks": (("long", 0), ("long", 0))}, "Blocks must be unique"),
         ({"blocks": ()}, "a block or statistics"),
+        ({"blocks": ("short",)}, "name and one of"),
+        ({"blocks": (("short", "H0"),)}, r"one of \(0, 1, 2\).*'H0'"),
         ({"centres": 0}, "centres >= 1.*centres=0"),
         ({"dropout": -0.1}, "Dropout must lie"),
     ],
