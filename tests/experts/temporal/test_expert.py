@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ple_study.batch import Batch, Events
+from ple_study.experts.temporal import streams
 from ple_study.experts.temporal.expert import TemporalExpert, TemporalSpec
 from ple_study.experts.temporal.fusion import entropy_bits
 from ple_study.schema import Feature, Schema, Sequence, TaskSpec
@@ -51,6 +52,21 @@ def test_padding_changes_nothing() -> None:
             for name, e in batch.events.items()
         }
         same(expert(with_events(batch, wide)), wanted)
+
+
+@KINDS
+def test_slices_of_customers_are_the_whole(
+    spec: TemporalSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for size in (BATCH, 2):
+        monkeypatch.setattr(streams, "SLICE", size)
+        expert = made(spec)
+        answer = expert(given())
+        answer.square().sum().backward()
+        found.append([answer, *(p.grad for p in expert.parameters())])
+    for one, other in zip(*found, strict=True):
+        same(other, one)
 
 
 def test_who_has_no_step_is_absent_finite_and_moves_no_other() -> None:
