@@ -1,7 +1,8 @@
 """The one environment in which notebooks run, when they are stored and when checked.
 
 Sums of floats depend on the number of threads and on the vector width of the CPU.
-Both are fixed here, so that a stored digit is the same on every x86 machine.
+Both are fixed here, and stored digits are the same on all Intel machines. MKL heeds
+MKL_CBWR there alone: on AMD a long training ends a little elsewhere.
 """
 
 import os
