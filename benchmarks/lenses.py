@@ -81,7 +81,7 @@ def _scored(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--experts", nargs="+", choices=SPECS, default=list(SPECS))
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -168,10 +168,8 @@ class UnifiedHGCN:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least, sizes = (
-            min(self.dim, self.layers, self.epochs),
-            (self.rate, self.curvature),
-        )
+        least = min(self.dim, self.layers, self.epochs)
+        sizes = self.rate, self.curvature
         if least < 1 or not all(0 < size < torch.inf for size in sizes):
             raise ValueError(
                 "dim, layers and epochs must be 1 or more, rate and curvature above 0 "

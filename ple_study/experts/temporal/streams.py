@@ -109,7 +109,8 @@ class Stream(nn.Module):
         """What the scan holds after each customer's last true step."""
         if values.is_cuda or torch.compiler.is_compiling():
             return last(self.block(self.embed(values), mask), mask)
-        parts = zip(values.split(SLICE), mask.split(SLICE), strict=True)  # type: ignore[no-untyped-call]
+        slices = torch.split(values, SLICE), torch.split(mask, SLICE)
+        parts = zip(*slices, strict=True)
         return torch.cat([last(self.block(self.embed(v), m), m) for v, m in parts])
 
     def gaps(
