@@ -9,6 +9,7 @@ from torch import Tensor
 from ple_study.baselines import PLESpec
 from ple_study.batch import Batch, Rows
 from ple_study.experts.mlp import MLPSpec, Norm
+from ple_study.gates.routing import GateSpec
 from ple_study.schema import Feature, Schema, TaskSpec
 
 
@@ -53,8 +54,7 @@ class Shape:
             shared=self.shared,
             expert=MLPSpec(dims=self.expert, norm=norm),
             tower=MLPSpec(dims=self.tower, norm=norm),
-            gate_bias=norm == "batch",
-            gate_norm=norm == "batch",
+            gate=GateSpec(bias=norm == "batch", norm=norm == "batch"),
         )
 
     def labels(self, rows: Rows) -> Tensor:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ple_study.export import to_onnx as to_onnx
     from ple_study.fitted import Fitted as Fitted
     from ple_study.learner import Training as Training
+    from ple_study.model import HeterogeneousPLESpec as HeterogeneousPLESpec
     from ple_study.objective.weighting import FixedWeightingSpec as FixedWeightingSpec
     from ple_study.objective.weighting import (
         UncertaintyWeightingSpec as UncertaintyWeightingSpec,
@@ -57,6 +58,7 @@ _NAMES = {
     "export": ("load", "save", "to_onnx"),
     "fitted": ("Fitted",),
     "learner": ("Training",),
+    "model": ("HeterogeneousPLESpec",),
     "objective.weighting": ("FixedWeightingSpec", "UncertaintyWeightingSpec"),
     "schema": ("Feature", "Schema", "Sequence", "TaskSpec", "Transfer"),
     "training": ("fit",),

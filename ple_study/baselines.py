@@ -1,17 +1,16 @@
 """The models that a heterogeneous PLE must beat, under the same contract."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ple_study.batch import Batch, Model, ModelSpec, Output
 from ple_study.experts.mlp import MLPSpec, ParallelMLP
 from ple_study.experts.tabular import Tabular
 from ple_study.gates.cgc import CGCLayer
+from ple_study.gates.gate import stack_slots
+from ple_study.gates.routing import SOFTMAX, GateSpec
 from ple_study.schema import Schema
 from ple_study.tasks.towers import TOWER, Towers
 
@@ -84,8 +83,7 @@ class MMoESpec(ModelSpec):
     experts: int = 7
     expert: MLPSpec = EXPERT
     tower: MLPSpec = TOWER
-    gate_bias: bool = False
-    gate_norm: bool = False
+    gate: GateSpec = SOFTMAX
 
     def build(self, schema: Schema) -> "PLE":
         return PLESpec(
@@ -94,8 +92,7 @@ class MMoESpec(ModelSpec):
             private=0,
             expert=self.expert,
             tower=self.tower,
-            gate_bias=self.gate_bias,
-            gate_norm=self.gate_norm,
+            gate=self.gate,
         ).build(schema)
 
 
@@ -104,8 +101,6 @@ class PLESpec(ModelSpec):
     """Progressive layered extraction (Tang et al., RecSys 2020).
 
     ``private`` counts the experts of each task: one number for all, or one a task.
-    ``gate_bias`` and ``gate_norm`` (batch normalisation before the softmax) are not in
-    the paper; other libraries have them.
     """
 
     levels: int = 2
@@ -113,8 +108,7 @@ class PLESpec(ModelSpec):
     private: int | tuple[int, ...] = 1
     expert: MLPSpec = EXPERT
     tower: MLPSpec = TOWER
-    gate_bias: bool = False
-    gate_norm: bool = False
+    gate: GateSpec = SOFTMAX
 
     def __post_init__(self) -> None:
         if not isinstance(self.private, int):
@@ -169,8 +163,7 @@ class PLE(Model):
                 spec.shared,
                 spec.expert,
                 last=level == spec.levels - 1,
-                gate_bias=spec.gate_bias,
-                gate_norm=spec.gate_norm,
+                gate=spec.gate,
             )
             self.levels.append(layer)
             dim = layer.dim
@@ -178,23 +171,19 @@ class PLE(Model):
 
     def forward(self, batch: Batch) -> Output:
         state: Tensor | list[Tensor] = self.tabular(batch)
-        weights = []
+        weights, penalties = [], []
         for level in self.levels:
-            (state, gates), experts = level(state)
+            (state, gates, penalty), experts = level(state)
             weights.append(stack_slots(gates[: self.num_tasks]))
+            penalties.append(penalty)
         return Output(
-            self.towers(state[: self.num_tasks]), tuple(weights), tuple(experts)
+            self.towers(state[: self.num_tasks]),
+            tuple(weights),
+            tuple(experts),
+            torch.stack(penalties).sum(),
         )
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The shared experts of every level; the rest of a level serves one task."""
         shared = [level.get_submodule("shared") for level in self.levels]
         return [p for experts in shared for p in experts.parameters()]
-
-
-def stack_slots(
-    weights: Sequence[Float[Tensor, "batch _"]],
-) -> Float[Tensor, "batch task slot"]:
-    """The tasks' gate weights as one tensor; where a task has fewer slots, zeros."""
-    slots = max(w.shape[1] for w in weights)
-    return torch.stack([F.pad(w, (0, slots - w.shape[1])) for w in weights], dim=1)

@@ -92,8 +92,8 @@ class Diagrams(Movable):
 class Batch(Movable):
     """A batch of customers: everything that a model may look at, and no label.
 
-    ``vectors`` were made of a customer elsewhere, as his place in a graph was; a row of
-    NaN says that he has none.
+    ``vectors`` were made of a customer elsewhere, as his place in a graph was; there,
+    and in a mode of ``states``, a row of NaN says that he has none.
     """
 
     numeric: Float[Tensor, "batch numeric"]
@@ -131,11 +131,13 @@ class Output(NamedTuple):
     logits: by task, ``[batch, outputs]``; probabilities are derived from them.
     weights: the tasks' gates, one ``[batch, task, slot]`` a level; empty without gates.
     experts: the last level's expert outputs, each ``[batch, dim]``.
+    penalty: what the gates ask the loss to add while they train.
     """
 
     logits: dict[str, Float[Tensor, "batch outputs"]]
     weights: tuple[Float[Tensor, "batch task slot"], ...] = ()
     experts: tuple[Float[Tensor, "batch dim"], ...] = ()
+    penalty: Float[Tensor, ""] | float = 0.0
 
 
 class Model(nn.Module, ABC):
@@ -147,6 +149,9 @@ class Model(nn.Module, ABC):
     def penalty_of(self, batch: Batch) -> Float[Tensor, ""]:
         """What the model asks the loss to add, such as an acyclicity term."""
         return batch.numeric.new_zeros(())
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before an epoch's training, counted from zero; by default nothing."""
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The parameters that more than one task trains; none by default."""

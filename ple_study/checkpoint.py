@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,9 +17,21 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
+from ple_study.experts.causal import CausalSpec
+from ple_study.experts.deepfm import DeepFMSpec
+from ple_study.experts.hgcn import HGCNSpec
+from ple_study.experts.lightgcn import LightGCNSpec
 from ple_study.experts.mlp import MLPSpec
+from ple_study.experts.perslay import PersLaySpec
+from ple_study.experts.temporal import TemporalSpec
+from ple_study.experts.transport import OptimalTransportSpec
+from ple_study.gates.attention import CGCAttentionSpec
+from ple_study.gates.routing import GateSpec
+from ple_study.gates.stages import StagesSpec
+from ple_study.model import HeterogeneousPLESpec
 from ple_study.names import nearest
 from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
+from ple_study.tasks.modes import ModesSpec
 
 T = TypeVar("T")
 FORMAT = 1
@@ -37,6 +49,18 @@ _PARTS: dict[str, type] = {
         SingleTaskSpec,
         MMoESpec,
         PLESpec,
+        GateSpec,
+        CGCAttentionSpec,
+        StagesSpec,
+        ModesSpec,
+        DeepFMSpec,
+        LightGCNSpec,
+        HGCNSpec,
+        TemporalSpec,
+        PersLaySpec,
+        CausalSpec,
+        OptimalTransportSpec,
+        HeterogeneousPLESpec,
         FixedWeightingSpec,
         UncertaintyWeightingSpec,
     )
@@ -64,14 +88,25 @@ def spec_from_json(data: Any) -> Any:
         return tuple(spec_from_json(value) for value in data)
     if not isinstance(data, Mapping):
         return data
-    parts = {name: spec_from_json(v) for name, v in data.items() if name != "spec"}
     if data.get("spec") not in _PARTS:
         raise ValueError(
             f"A spec names its class, one of {list(_PARTS)}; another class is handed "
             f"over as `spec`. Found {data.get('spec')!r}."
             f"{nearest(data.get('spec'), _PARTS)}"
         )
-    return filled(_PARTS[data["spec"]], parts)
+    part = _PARTS[data["spec"]]
+    kinds = get_type_hints(part)
+    named = [name for name in kinds if get_origin(kinds[name]) is Mapping]
+    return filled(
+        part,
+        {
+            name: {k: spec_from_json(v) for k, v in value.items()}
+            if name in named and isinstance(value, Mapping)
+            else spec_from_json(value)
+            for name, value in data.items()
+            if name != "spec"
+        },
+    )
 
 
 def filled(part: type[T], given: Mapping[str, Any]) -> T:

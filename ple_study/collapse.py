@@ -7,6 +7,7 @@ out by expert (``by_expert``).
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -95,6 +96,33 @@ def task_separation(weights: Weights) -> float:
     return ((mixed - apart).clamp(min=0) / math.log(2)).sqrt().mean().item()
 
 
+def private_share(
+    weights: Float[Tensor, "batch task slot"], private: Sequence[int]
+) -> PerTask:
+    """mean_b of the weight on a task's own experts, its first ``private[k]`` slots."""
+    own = [weights[:, k, :count].sum(-1).mean() for k, count in enumerate(private)]
+    return torch.stack(own)
+
+
+def gradient_shares(
+    total: Float[Tensor, ""], experts: Sequence[Float[Tensor, "batch _"]]
+) -> Float[Tensor, " expert"]:
+    """|dL / dh_i| of each expert's answers h_i, over the sum of all.
+
+    ``total`` is a sum of losses of an ``Output`` whose ``experts`` these are.
+    """
+    slopes = torch.autograd.grad(
+        total, list(experts), retain_graph=True, materialize_grads=True
+    )
+    sizes = torch.stack([slope.norm() for slope in slopes])
+    return sizes / sizes.sum()
+
+
+def starved(shares: Float[Tensor, " expert"]) -> Bool[Tensor, " expert"]:
+    """Whose share of the gradient is below a hundredth of an even one."""
+    return shares < 0.01 / len(shares)
+
+
 def dead_experts(
     experts: Sequence[Float[Tensor, "batch _"]], floor: float = 1e-3
 ) -> Bool[Tensor, " expert"]:
@@ -137,6 +165,27 @@ def canonical_correlations(
         kept = s > s.max() * max(part.shape) * torch.finfo(part.dtype).eps
         bases.append(u[:, kept])
     return torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(max=1)
+
+
+def correlations(
+    experts: Sequence[Float[Tensor, "batch _"]], first: int = 10
+) -> Float[Tensor, "expert expert"]:
+    """Mean of the ``first`` canonical correlations of every pair; ones with itself.
+
+    Read against chance: of few customers even unrelated experts correlate somewhere.
+    """
+    found = torch.eye(len(experts), dtype=torch.float64)
+    for one, other in combinations(range(len(experts)), 2):
+        top = canonical_correlations(experts[one], experts[other])[:first].mean()
+        found[one, other] = found[other, one] = top
+    return found
+
+
+def redundancy_level(correlation: float) -> str:
+    """The sources' words for a mean canonical correlation: low, mid, high."""
+    if math.isnan(correlation):
+        raise ValueError("A level needs a correlation. Found NaN: no expert varies.")
+    return "high" if correlation > 0.7 else "mid" if correlation > 0.4 else "low"
 
 
 def redundancy(pairs: Float[Tensor, "expert expert"]) -> float:

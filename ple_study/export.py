@@ -69,13 +69,13 @@ class Graph(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.tasks, self.logits = model, schema.tasks, logits
-        self.mean: Tensor
-        self.std: Tensor
+        self.scaler_mean: Tensor
+        self.scaler_std: Tensor
         for name, tensor in scaler._asdict().items():
-            self.register_buffer(name, tensor)
+            self.register_buffer(f"scaler_{name}", tensor)
 
     def forward(self, batch: Batch) -> tuple[Tensor, ...]:
-        logits = self.model(Scaler(self.mean, self.std)(batch)).logits
+        logits = self.model(Scaler(self.scaler_mean, self.scaler_std)(batch)).logits
         answers = logits if self.logits else probabilities(self.tasks, logits)
         return tuple(answers[task.name] for task in self.tasks)
 

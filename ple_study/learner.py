@@ -122,13 +122,17 @@ class Learner(L.LightningModule):
         total = torch.zeros(2, len(schema.tasks))
         self.register_buffer("total", total, persistent=False)
 
+    def on_train_epoch_start(self) -> None:
+        self.model.begin_epoch(self.options.epochs * self.done // self.steps)
+
     def training_step(self, rows: Rows, _: int) -> Tensor:
         self._pace()
-        logits = self.model(rows.batch).logits
-        losses = task_losses(self.schema.tasks, logits, rows.labels, rows.weights)
+        output = self.model(rows.batch)
+        tasks = self.schema.tasks
+        losses = task_losses(tasks, output.logits, rows.labels, rows.weights)
         self.total += torch.stack([losses.values.detach(), losses.present])
         total: Tensor = self.weighting(losses)
-        return total + self.model.penalty_of(rows.batch)
+        return total + self.model.penalty_of(rows.batch) + output.penalty
 
     def _pace(self) -> None:
         if self.options.schedule != "constant":

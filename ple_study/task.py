@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ple_study.names import one_of
+from ple_study.names import one_of, unique
 
 TaskKind = Literal["binary", "multiclass", "regression", "contrastive"]
 Loss = Literal["default", "huber", "in_batch"]
@@ -22,7 +22,8 @@ class TaskSpec:
 
     ``loss`` names another loss than the kind's own: ``huber`` (delta 1) instead of a
     regression's squared error, ``in_batch`` for a contrastive task whose keys are only
-    those that the batch holds.
+    those that the batch holds. ``experts`` names those that the task is expected to
+    prefer, as a gate's starting point; none is no expectation.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TaskSpec:
     weight: float = 1.0
     loss: Loss = "default"
     scale: tuple[float, float] = (0.0, 1.0)
+    experts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of(f"Kind of task {self.name!r}", self.kind, get_args(TaskKind))
@@ -49,6 +51,8 @@ class TaskSpec:
             raise ValueError(
                 f"Task {self.name!r} needs weight >= 0. Found {self.weight}."
             )
+        object.__setattr__(self, "experts", tuple(self.experts))
+        unique(f"Experts of task {self.name!r}", self.experts)
         self._check_scale()
 
     def _check_scale(self) -> None:

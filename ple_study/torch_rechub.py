@@ -30,8 +30,8 @@ def from_torch_rechub(
     same names and in the same order: dense ones numeric, sparse ones categorical with
     the vocabulary ``range(vocab_size)`` and one width, so that row v there is row v + 1
     here. Row 0, for values never seen, becomes the mean of the others. The spec has the
-    same counts and widths, ``norm="batch"`` in experts and tower, ``gate_bias`` and
-    ``gate_norm``.
+    same counts and widths, ``norm="batch"`` in experts and tower, and gates with
+    ``bias`` and ``norm``.
 
     Raises ValueError when a weight is missing, left over, or of another shape.
     """
@@ -130,3 +130,4 @@ def _gates(left: Left, ours: str, theirs: list[str]) -> Named:
         for part in parts:
             names = [f"{gate}.mlp.{place}.{part}" for gate in theirs]
             yield f"{ours}.{ours_part}.{part}", left.join(names)
+    yield f"{ours}.frozen", torch.tensor(False)

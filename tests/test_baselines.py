@@ -108,7 +108,7 @@ def test_shared_experts_in_another_order_change_nothing() -> None:
     for name, value in state.items():
         if name.startswith("levels.0.shared"):
             state[name] = value[order]
-        if name.startswith("levels.0.gate"):
+        if name.startswith("levels.0.gate.linear"):
             gates = value.view(len(SCHEMA.tasks), EXPERTS, -1)
             state[name] = gates[:, order].flatten(0, 1)
     mmoe.load_state_dict(state)

@@ -18,9 +18,48 @@ from ple_study.checkpoint import (
     write,
 )
 from ple_study.experts.mlp import MLPSpec
+from ple_study.gates.attention import CGCAttentionSpec
+from ple_study.gates.routing import GateSpec
+from ple_study.gates.stages import StagesSpec
+from ple_study.model import HeterogeneousPLESpec
 from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
+from ple_study.tasks.modes import ModesSpec
+from tests.experts.specs import EVERY
 
 TENSORS = {"a.x": torch.arange(6).view(2, 3), "b": torch.tensor(1.5)}
+
+ATTENTION = CGCAttentionSpec(
+    dim_normalize=False,
+    rescale=False,
+    block_norm="layer",
+    prior=-2.0,
+    missing="default",
+    entropy=0.5,
+    entropy_floor=0.25,
+    scaled=False,
+)
+MODES = ModesSpec(
+    dim=6,
+    names=("day", "month"),
+    groups={"value": "day", "spec": "month"},
+    tasks={"churn": "month"},
+    fallback="day",
+    shared=True,
+    learned=False,
+)
+WHOLE = HeterogeneousPLESpec(
+    experts={**EVERY, "spec": EVERY["causal-none"]},
+    gates=StagesSpec(
+        which="stage1_only",
+        private=3,
+        expert=MLPSpec(dims=(9,), dropout=0.5),
+        gate=GateSpec(kind="top_k", top_k=4, balance=0.5),
+        attention=ATTENTION,
+        freeze_epoch=3,
+    ),
+    modes=MODES,
+    tower=MLPSpec(dims=()),
+)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +68,12 @@ TENSORS = {"a.x": torch.arange(6).view(2, 3), "b": torch.tensor(1.5)}
         MLPSpec(dims=(3, 2), norm="batch"),
         SharedBottomSpec(tower=MLPSpec(dims=())),
         SingleTaskSpec(),
-        MMoESpec(experts=3, gate_bias=True),
+        MMoESpec(experts=3, gate=GateSpec(bias=True)),
         PLESpec(private=(1, 2)),
+        GateSpec(kind="sigmoid"),
+        HeterogeneousPLESpec(),
+        HeterogeneousPLESpec(modes=None),
+        WHOLE,
         FixedWeightingSpec(),
         UncertaintyWeightingSpec(start="loss", bound=2.5),
     ],
@@ -43,6 +86,39 @@ def test_a_spec_of_no_class_or_another_is_refused():
     for data in ({"dims": [1]}, {"spec": "Path", "dims": [1]}):
         with pytest.raises(ValueError, match=r"one of \['MLPSpec'.*Found"):
             spec_from_json(data)
+
+
+def test_mappings_keep_their_order_and_their_kinds():
+    found = spec_from_json(json.loads(json.dumps(spec_to_json(WHOLE))))
+    assert list(found.experts) == [*EVERY, "spec"]
+    assert [type(part) for part in found.experts.values()] == [
+        type(part) for part in WHOLE.experts.values()
+    ]
+    assert found.gates.attention == ATTENTION
+    assert dict(found.modes.groups) == {"value": "day", "spec": "month"}
+    assert hash(found) == hash(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("experts", {"a": {"spec": "DeepMF"}}, "Found 'DeepMF'.*mean 'DeepFMSpec'"),
+        (
+            "experts",
+            {"a": {"spec": "DeepFMSpec", "dims": 3}},
+            "another .*'dims'.*'dim'",
+        ),
+        ("experts", {"a": {"dim": 3}}, r"one of \['MLPSpec'.*Found None"),
+        ("tower", {"dims": [3]}, r"one of \['MLPSpec'.*Found None"),
+        ("gates", {"spec": "StagesSpec", "private": "1"}, "private of type int.*'1'"),
+        ("modes", {"spec": "ModesSpec", "groups": {"value": "x"}}, "'x' for value"),
+        ("modes", {"spec": "ModesSpec", "groups": {"a": {"b": "x"}}}, "Found None"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused_wherever_it_is(place, value, message):
+    data = spec_to_json(WHOLE) | {place: value}
+    with pytest.raises(ValueError, match=message):
+        spec_from_json(data)
 
 
 @dataclass(frozen=True, kw_only=True)

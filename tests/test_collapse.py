@@ -156,6 +156,47 @@ def test_canonical_correlations_are_cosines_of_principal_angles():
     torch.testing.assert_close(collapse.canonical_correlations(wider, y), found)
 
 
+def test_mean_correlations_of_all_pairs():
+    experts = outputs()
+    experts[2] = experts[0] @ torch.randn(6, 6, dtype=torch.float64)  # the same space
+    found = collapse.correlations(experts, first=3)
+    wanted = collapse.canonical_correlations(experts[0], experts[1])[:3].mean()
+    close(found[0, 1], wanted)
+    close(found, found.T)
+    close(found.diagonal(), torch.ones(3))
+    assert float(found[0, 2]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "level"), [(0.2, "low"), (0.4, "low"), (0.5, "mid"), (0.71, "high")]
+)
+def test_levels_of_redundancy_are_the_sources(value, level):
+    assert collapse.redundancy_level(value) == level
+
+
+def test_no_level_without_a_correlation():
+    with pytest.raises(ValueError, match="needs a correlation"):
+        collapse.redundancy_level(math.nan)
+
+
+def test_private_share_is_the_weight_of_the_first_slots():
+    w = gates()
+    found = collapse.private_share(w, [1, 0, 3])
+    wanted = [w[:, 0, 0].mean(), torch.tensor(0.0), 1 - w[:, 2, 3].mean()]
+    close(found, torch.stack([x.double() for x in wanted]))
+
+
+def test_gradient_shares_follow_the_weights_and_starve_who_is_not_heard():
+    experts = [x.requires_grad_() for x in outputs(dims=(7, 7, 7, 7))]
+    weights = torch.tensor([0.6, 0.3, 0.1, 0.0], dtype=torch.float64)
+    mixed = sum(w * x for w, x in zip(weights, experts[:3], strict=False))
+    total = mixed.sum()
+    close(collapse.gradient_shares(total, experts), weights)
+    found = collapse.starved(collapse.gradient_shares(total, experts))
+    assert found.tolist() == [False, False, False, True]
+    assert not collapse.starved(torch.tensor([0.99, 0.0051, 0.0049])).any()
+
+
 SCHEMA = Schema(
     features=tuple(Feature(name=f"x{i}") for i in range(6)),
     tasks=tuple(TaskSpec(name=f"y{i}") for i in range(TASKS)),

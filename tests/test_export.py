@@ -22,6 +22,7 @@ from ple_study.data.loader import Scaler
 from ple_study.experts.mlp import MLPSpec
 from ple_study.export import example, load, save, to_onnx
 from ple_study.fitted import Fitted
+from ple_study.gates.routing import GateSpec
 from ple_study.schema import Schema, Sequence
 from ple_study.training import Training, fit
 from tests.studies import SCHEMA, mixed
@@ -30,7 +31,7 @@ SMALL = MLPSpec(dims=(8, 7), norm="layer")
 TOWER = MLPSpec(dims=(6,))
 SPECS = {
     "shared-bottom": SharedBottomSpec(trunk=replace(SMALL, norm="batch"), tower=TOWER),
-    "mmoe": MMoESpec(experts=3, expert=SMALL, tower=TOWER, gate_norm=True),
+    "mmoe": MMoESpec(experts=3, expert=SMALL, tower=TOWER, gate=GateSpec(norm=True)),
     "ple": PLESpec(levels=2, shared=2, private=(1, 0, 2, 1), expert=SMALL, tower=TOWER),
     "single-task": SingleTaskSpec(trunk=SMALL, tower=TOWER),
 }

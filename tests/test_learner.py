@@ -9,12 +9,15 @@ from ple_study.baselines import MMoESpec, PLESpec
 from ple_study.experts.mlp import MLPSpec
 from ple_study.experts.temporal.expert import TemporalExpert
 from ple_study.experts.temporal.streams import StreamSpec
+from ple_study.gates.routing import GateSpec
 from ple_study.learner import Learner, Training, decay_groups
 from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
 from tests.studies import SCHEMA, mixed
 
 EXPERT = MLPSpec(dims=(8, 7), norm="layer")
-SPEC = PLESpec(expert=EXPERT, tower=replace(EXPERT, norm="batch"), gate_norm=True)
+SPEC = PLESpec(
+    expert=EXPERT, tower=replace(EXPERT, norm="batch"), gate=GateSpec(norm=True)
+)
 
 
 PLAIN, LEARNED = FixedWeightingSpec(), UncertaintyWeightingSpec(lr_factor=30.0)
@@ -40,9 +43,9 @@ def test_the_learning_rate_warms_up_and_falls_to_zero():
 
 
 def test_products_and_embeddings_decay_biases_and_norms_do_not():
-    model = MMoESpec(experts=3, expert=EXPERT, gate_norm=True, gate_bias=True).build(
-        SCHEMA
-    )
+    model = MMoESpec(
+        experts=3, expert=EXPERT, gate=GateSpec(norm=True, bias=True)
+    ).build(SCHEMA)
     names = {id(p): name for name, p in model.named_parameters()}
     decaying, spared = decay_groups(model, 0.3)
     assert (decaying["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)

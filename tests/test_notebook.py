@@ -6,7 +6,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ple_study import notebook
-from ple_study.gates.cgc import mix
+from ple_study.gates.gate import mix
 
 
 def test_source_is_the_code_of_the_library():

@@ -9,6 +9,7 @@ from torch import Tensor
 from ple_study.baselines import PLESpec
 from ple_study.batch import Batch, Model
 from ple_study.experts.mlp import MLPSpec
+from ple_study.gates.routing import GateSpec
 from tests import laws
 from tests.models import BINARY, HIDDEN, built, close, customers
 from tests.sizes import BATCH, TASKS
@@ -138,7 +139,7 @@ def test_another_gate_moves_report_and_prediction(level: int) -> None:
 
 
 def test_gates_sum_to_one_and_padding_is_zero() -> None:
-    model, batch = three_tasks(levels=3, gate_bias=True, gate_norm=True)
+    model, batch = three_tasks(levels=3, gate=GateSpec(bias=True, norm=True))
     weights = model(batch).weights
     assert [w.shape for w in weights] == [(BATCH, TASKS, 5)] * 3
     for w in weights:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ple_study.baselines import PLESpec
 from ple_study.batch import Batch
 from ple_study.experts.mlp import MLPSpec
+from ple_study.gates.routing import GateSpec
 from ple_study.schema import Feature, Schema, TaskSpec
 from ple_study.torch_rechub import from_torch_rechub
 
@@ -75,8 +76,7 @@ def spec(levels: int, expert: Sequence[int], tower: Sequence[int]) -> PLESpec:
         shared=3,
         expert=MLPSpec(dims=tuple(expert), norm="batch"),
         tower=MLPSpec(dims=tuple(tower), norm="batch"),
-        gate_bias=True,
-        gate_norm=True,
+        gate=GateSpec(bias=True, norm=True),
     )
 
 

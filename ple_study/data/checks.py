@@ -78,12 +78,17 @@ def check_shapes(schema: Schema, batch: Batch) -> None:
             "The schema promises the series, diagrams, states, clusters and vectors "
             f"{wanted}. Found {found}."
         )
-    for name, vector in batch.vectors.items():
-        good = vector.isfinite().all(1) | vector.isnan().all(1)
+    rows = {f"vector {name!r}": vector for name, vector in batch.vectors.items()}
+    if states is not None:
+        rows |= {
+            f"mode {i} of the states": row for i, row in enumerate(states.unbind(1))
+        }
+    for name, row in rows.items():
+        good = row.isfinite().all(1) | row.isnan().all(1)
         if not good.all():
             raise ValueError(
-                f"A row of vector {name!r} is finite, or NaN throughout where there is "
-                f"none. Found {vector[~good][0].tolist()[:5]}."
+                f"A row of {name} is finite, or NaN throughout where there is none. "
+                f"Found {row[~good][0].tolist()[:5]}."
             )
 
 

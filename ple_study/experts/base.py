@@ -29,7 +29,7 @@ class Expert(nn.Module, ABC):
 
     def present(self, batch: Batch) -> Bool[Tensor, " batch"]:
         """Whether there is something to read of each customer."""
-        return batch.numeric.new_ones(len(batch), dtype=torch.bool)
+        return batch.numeric.new_ones(batch.numeric.shape[0], dtype=torch.bool)
 
     def penalty(self) -> Float[Tensor, ""]:
         """What the expert asks the loss to add, such as an acyclicity term."""

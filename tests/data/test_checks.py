@@ -71,6 +71,18 @@ def test_a_batch_that_breaks_the_schema_is_refused(
         study_of(changed(rows_of(), **fields))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_customers_states_are_whole_or_absent(value: float) -> None:
+    rows = rows_of()
+    rows.batch.states[4, 1] = torch.nan
+    rows.batch.states[5, 2] = 0.0
+    study_of(rows)
+    rows.batch.states[9, 2, 3] = value
+    found = rf"A row of mode 2 of the states is finite, or NaN throughout.*{value}"
+    with pytest.raises(ValueError, match=found):
+        study_of(rows)
+
+
 @pytest.mark.parametrize(
     ("task", "value", "message"),
     [

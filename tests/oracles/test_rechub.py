@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ple_study.baselines import PLE, MMoESpec, PLESpec
 from ple_study.batch import Batch
 from ple_study.experts.mlp import MLPSpec
+from ple_study.gates.routing import GateSpec
 from ple_study.schema import Feature, Schema, TaskSpec
 from ple_study.torch_rechub import from_torch_rechub
 from tests.sizes import BATCH, EXPERTS
@@ -26,7 +27,7 @@ SIZES, WIDTH, NUMBERS = (5, 9, 4), 6, 2
 KINDS = ("binary", "regression", "binary")
 TYPES = [{"binary": "classification"}.get(kind, kind) for kind in KINDS]
 EXPERT, TOWER = MLPSpec(dims=(8, 7), norm="batch"), MLPSpec(dims=(5,), norm="batch")
-LAYERS = {"expert": EXPERT, "tower": TOWER, "gate_bias": True, "gate_norm": True}
+LAYERS = {"expert": EXPERT, "tower": TOWER, "gate": GateSpec(bias=True, norm=True)}
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 EITHER = pytest.mark.parametrize("dtype", TOLERANCE)
 CASES = pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def mode_states(
     """A row of ``regimes.summary`` a mode, in the order of ``fitted``.
 
     Only what was observed up to the last step enters: filtered probabilities, and the
-    path that ends there. A customer without a step in a mode has zeros there.
+    path that ends there. A customer without a step in a mode has a row of NaN there.
 
     Raises ValueError where the modes of the series are others, where they differ in
     their customers, and where fits of unequal numbers of states give unequal widths.

@@ -1,7 +1,7 @@
 """What a model reads of a customer's hidden states: one row of numbers a mode.
 
 The row holds the filtered state probabilities of the last step and six numbers on the
-path of states; by 10 states, 16 numbers. Rows of customers without a series are zeros.
+path of states; by 10 states, 16 numbers. A customer without a series has a row of NaN.
 """
 
 import math
@@ -48,7 +48,7 @@ def summary(
     if not known.any():
         states = len(fitted.parameters.start)
         more = {"dynamics": 6, "profile": 11, "dwell": 3}[layout]
-        return events.values.new_zeros(len(known), states + more)
+        return events.values.new_full((len(known), states + more), math.nan)
     some = events.rows(known.nonzero()[:, 0])
     last, path = fitted.filtered(some)[:, -1], fitted.viterbi(some)
     moves = fitted.parameters.transition
@@ -59,7 +59,8 @@ def summary(
     else:
         parts = [last, dynamics(path)]
     found = torch.cat(parts, 1).to(events.values.dtype)
-    return found.new_zeros(len(known), found.shape[1]).index_put((known,), found)
+    rows = found.new_full((len(known), found.shape[1]), math.nan)
+    return rows.index_put((known,), found)
 
 
 def dynamics(path: Int[Tensor, "batch time"]) -> Float[Tensor, "batch 6"]:

@@ -40,6 +40,7 @@ from ple_study.data.journey.snapshots import Snapshot, Values, label_values, sna
 from ple_study.data.journey.tables import Purchases, read
 from ple_study.data.journey.tasks import LABELS, TRANSFERS
 from ple_study.data.loader import Study
+from ple_study.data.thread import preferring
 from ple_study.schema import Feature, Schema
 
 __all__ = ["LENSES", "journey", "labels_table"]
@@ -70,7 +71,7 @@ def journey(
     features, batch = _inputs(shots)
     schema = Schema(
         features=features,
-        tasks=tuple(label.spec for label in LABELS),
+        tasks=tuple(preferring(label.spec) for label in LABELS),
         sequences=sequences(shots[0].vocabulary),
         transfers=TRANSFERS,
     )

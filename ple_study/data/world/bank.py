@@ -15,6 +15,7 @@ from ple_study.batch import Rows, concat
 from ple_study.data.graphs.fusion import Graphs, graphs_of
 from ple_study.data.graphs.visits import Visits
 from ple_study.data.loader import Study
+from ple_study.data.thread import preferring
 from ple_study.data.world import inputs
 from ple_study.data.world.blocks import Block, Logs, join
 from ple_study.data.world.customers import Customers, customers, join_customers
@@ -104,7 +105,7 @@ class Bank:
     @cached_property
     def schema(self) -> Schema:
         """Columns, inputs, and the sixteen active tasks."""
-        specs = tuple(task.spec for task in self.signal.tasks if task.active)
+        specs = tuple(preferring(t.spec) for t in self.signal.tasks if t.active)
         return replace(inputs.schema(self.widths, specs), transfers=TRANSFERS)
 
     @cached_property

@@ -119,7 +119,7 @@ def input_columns(batch: Batch) -> dict[str, Columns]:
     """
     assert batch.states is not None
     assert batch.clusters is not None
-    states = batch.states.flatten(1)
+    states = batch.states.nan_to_num(0.0).flatten(1)
     found = {name: _moments(part) for name, part in batch.events.items()}
     found |= {name: _bars(part) for name, part in batch.diagrams.items()}
     found |= {name: part.nan_to_num(0.0) for name, part in batch.vectors.items()}

@@ -15,7 +15,7 @@ from ple_study.data.loader import Study
 from ple_study.data.world.bank import Bank, split
 
 SETTINGS = "bank.json"
-FORMAT = 4  # of the blocks: raised when the same settings would make another bank
+FORMAT = 5  # of the blocks: raised when the same settings would make another bank
 
 
 def write(bank: Bank, folder: str | Path, workers: int = 1) -> None:

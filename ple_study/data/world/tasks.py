@@ -8,6 +8,7 @@ half do not, so that a prior can be seen to be right and to be wrong.
 
 from dataclasses import dataclass
 
+from ple_study.data.thread import MODES as MODES
 from ple_study.data.thread import TRANSFERS as TRANSFERS
 from ple_study.schema import TaskSpec
 
@@ -23,12 +24,6 @@ LENSES = (
 HGCN, PERSLAY, DEEPFM, TEMPORAL, LIGHTGCN, CAUSAL, TRANSPORT = LENSES
 Lenses = tuple[str, str, str]  # the strongest first
 PARTS = (4.0, 2.0, 1.0)
-MODES = {  # whose hidden state speaks to a group of tasks
-    "engagement": "journey",
-    "lifecycle": "lifecycle",
-    "value": "behavior",
-    "consumption": "behavior",
-}
 CATEGORIES = 12  # classes of nba and spending_category
 
 

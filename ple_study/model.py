@@ -1,0 +1,90 @@
+"""The heterogeneous model: its experts, two gate stages, hidden states and towers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ple_study.batch import Batch, Model, ModelSpec, Output
+from ple_study.experts.base import ExpertPool, ExpertSpec
+from ple_study.experts.causal import CausalSpec
+from ple_study.experts.deepfm import DeepFMSpec
+from ple_study.experts.hgcn import HGCNSpec
+from ple_study.experts.lightgcn import LightGCNSpec
+from ple_study.experts.mlp import MLPSpec
+from ple_study.experts.perslay import PersLaySpec
+from ple_study.experts.tabular import Tabular
+from ple_study.experts.temporal import TemporalSpec
+from ple_study.experts.transport import OptimalTransportSpec
+from ple_study.gates.stages import STAGES, StagesSpec
+from ple_study.schema import Schema
+from ple_study.tasks.modes import ModesSpec
+from ple_study.tasks.towers import TOWER, Towers
+
+
+def seven() -> dict[str, ExpertSpec]:
+    """The study's experts, by name."""
+    return {
+        "unified_hgcn": HGCNSpec(),
+        "perslay": PersLaySpec(),
+        "deepfm": DeepFMSpec(),
+        "temporal": TemporalSpec(),
+        "lightgcn": LightGCNSpec(),
+        "causal": CausalSpec(),
+        "optimal_transport": OptimalTransportSpec(),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeterogeneousPLESpec(ModelSpec):
+    """Experts by name, the gates over them, hidden states (or None), and towers."""
+
+    experts: Mapping[str, ExpertSpec] = field(default_factory=seven, hash=False)
+    gates: StagesSpec = STAGES
+    modes: ModesSpec | None = field(default_factory=ModesSpec)
+    tower: MLPSpec = TOWER
+
+    def build(self, schema: Schema) -> "HeterogeneousPLE":
+        return HeterogeneousPLE(schema, self)
+
+
+class HeterogeneousPLE(Model):
+    """Experts of different mathematics, and for every task a choice among them.
+
+    ``Output.weights`` has an entry a gate stage. Stage 1's slots are a task's private
+    experts, then the shared ones; stage 2's are the shared ones, in the spec's order.
+    """
+
+    def __init__(self, schema: Schema, spec: HeterogeneousPLESpec) -> None:
+        super().__init__()
+        self.freeze_epoch = spec.gates.freeze_epoch
+        self.columns = Tabular.build(schema)
+        self.experts = ExpertPool.build(schema, spec.experts)
+        widths = dict(zip(self.experts.names, self.experts.dims, strict=True))
+        self.gates = spec.gates.build(self.columns.dim, widths, schema.tasks)
+        self.modes = spec.modes.build(schema) if spec.modes else None
+        dim = self.gates.dim + (self.modes.dim if self.modes else 0)
+        self.towers = Towers(schema.tasks, dim, spec.tower)
+
+    def forward(self, batch: Batch) -> Output:
+        blocks, present = self.experts(batch)
+        heard = self.gates(self.columns(batch), blocks, present)
+        inputs = heard.inputs
+        if self.modes:
+            states = self.modes(batch.states, batch.numeric.shape[0])
+            pairs = zip(inputs, states, strict=True)
+            inputs = [torch.cat(pair, dim=1) for pair in pairs]
+        logits = self.towers(inputs)
+        return Output(logits, heard.weights, tuple(blocks), heard.penalty)
+
+    def penalty_of(self, batch: Batch) -> Float[Tensor, ""]:
+        return self.experts.penalty_of(batch)
+
+    def begin_epoch(self, epoch: int) -> None:
+        if 0 < self.freeze_epoch <= epoch:
+            self.gates.freeze()
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.experts.parameters())
