@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ple_study.export import save as save
     from ple_study.export import to_onnx as to_onnx
     from ple_study.fitted import Fitted as Fitted
+    from ple_study.gates.attention import CGCAttentionSpec as CGCAttentionSpec
+    from ple_study.gates.routing import GateSpec as GateSpec
+    from ple_study.gates.stages import StagesSpec as StagesSpec
     from ple_study.learner import Training as Training
     from ple_study.model import HeterogeneousPLESpec as HeterogeneousPLESpec
     from ple_study.objective.weighting import FixedWeightingSpec as FixedWeightingSpec
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from ple_study.schema import Sequence as Sequence
     from ple_study.schema import TaskSpec as TaskSpec
     from ple_study.schema import Transfer as Transfer
+    from ple_study.tasks.modes import ModesSpec as ModesSpec
     from ple_study.training import fit as fit
 
 _NAMES = {
@@ -57,10 +61,14 @@ _NAMES = {
     "experts.mlp": ("MLPSpec",),
     "export": ("load", "save", "to_onnx"),
     "fitted": ("Fitted",),
+    "gates.attention": ("CGCAttentionSpec",),
+    "gates.routing": ("GateSpec",),
+    "gates.stages": ("StagesSpec",),
     "learner": ("Training",),
     "model": ("HeterogeneousPLESpec",),
     "objective.weighting": ("FixedWeightingSpec", "UncertaintyWeightingSpec"),
     "schema": ("Feature", "Schema", "Sequence", "TaskSpec", "Transfer"),
+    "tasks.modes": ("ModesSpec",),
     "training": ("fit",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -123,6 +123,11 @@ def filled(part: type[T], given: Mapping[str, Any]) -> T:
                 f"{nearest(name, kinds)}"
             )
         kind = kinds[name]
+        if isinstance(kind, type) and is_dataclass(kind) and type(value) is not kind:
+            raise ValueError(
+                f"{part.__name__} needs {name} to be a {kind.__name__}. "
+                f"Found {value!r}."
+            )
         if kind in _PLAIN and type(value) not in _PLAIN[kind]:
             raise ValueError(
                 f"{part.__name__} needs {name} of type {kind.__name__}. "

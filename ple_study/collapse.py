@@ -107,7 +107,7 @@ def private_share(
 def gradient_shares(
     total: Float[Tensor, ""], experts: Sequence[Float[Tensor, "batch _"]]
 ) -> Float[Tensor, " expert"]:
-    """|dL / dh_i| of each expert's answers h_i, over the sum of all.
+    """``|dL / dh_i|`` of each expert's answers h_i, over the sum of all.
 
     ``total`` is a sum of losses of an ``Output`` whose ``experts`` these are.
     """
@@ -142,13 +142,20 @@ def cka(
     for outputs equal up to rotation and scale, near 0 for unrelated ones; NaN for an
     expert that is constant.
     """
-    centred = torch.cat([(x - x.mean(0)).double() for x in experts], dim=1)
+    centred = torch.cat([_centred(x) for x in experts], dim=1)
     widths = [x.shape[1] for x in experts]
     owner = torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
     member = torch.eye(len(widths)).double()[owner].to(centred)
     shared = member.T @ (centred.T @ centred).square() @ member
     size = shared.diagonal().sqrt()
     return shared / torch.outer(size, size)
+
+
+def _centred(x: Float[Tensor, "batch _"]) -> Float[Tensor, "batch _"]:
+    """In double precision; a column that does not vary is zero, and no rounding."""
+    x = x.double()
+    centred = x - x.mean(0)
+    return centred * (centred.norm(dim=0) > 1e-9 * x.norm(dim=0))
 
 
 def canonical_correlations(
@@ -161,7 +168,7 @@ def canonical_correlations(
     """
     bases = []
     for part in (x, y):
-        u, s, _ = torch.linalg.svd((part - part.mean(0)).double(), full_matrices=False)
+        u, s, _ = torch.linalg.svd(_centred(part), full_matrices=False)
         kept = s > s.max() * max(part.shape) * torch.finfo(part.dtype).eps
         bases.append(u[:, kept])
     return torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(max=1)

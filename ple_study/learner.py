@@ -66,7 +66,7 @@ class Training:
         return (1 + math.cos(math.pi * (done - 0.05) / 0.95)) / 2
 
 
-SPARED = ("bias", "log_rate")  # to decay a rate's logarithm draws the rate to one
+SPARED = ("bias", "gain", "absent", "log_rate")  # a rate would be drawn to one
 
 
 def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -39,12 +39,23 @@ def seven() -> dict[str, ExpertSpec]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeterogeneousPLESpec(ModelSpec):
-    """Experts by name, the gates over them, hidden states (or None), and towers."""
+    """Experts by name, the gates over them, hidden states and towers.
+
+    Hidden states are read where the schema has some, unless ``modes`` is None.
+    """
 
     experts: Mapping[str, ExpertSpec] = field(default_factory=seven, hash=False)
     gates: StagesSpec = STAGES
     modes: ModesSpec | None = field(default_factory=ModesSpec)
     tower: MLPSpec = TOWER
+
+    def __post_init__(self) -> None:
+        specs = self.experts.values() if isinstance(self.experts, Mapping) else [None]
+        if not all(isinstance(spec, ExpertSpec) for spec in specs):
+            raise ValueError(
+                f"Experts are specs by name, such as {{'deepfm': DeepFMSpec()}}. "
+                f"Found {self.experts!r}."
+            )
 
     def build(self, schema: Schema) -> "HeterogeneousPLE":
         return HeterogeneousPLE(schema, self)
@@ -64,7 +75,8 @@ class HeterogeneousPLE(Model):
         self.experts = ExpertPool.build(schema, spec.experts)
         widths = dict(zip(self.experts.names, self.experts.dims, strict=True))
         self.gates = spec.gates.build(self.columns.dim, widths, schema.tasks)
-        self.modes = spec.modes.build(schema) if spec.modes else None
+        heard = spec.modes if schema.states[0] else None
+        self.modes = heard.build(schema) if heard else None
         dim = self.gates.dim + (self.modes.dim if self.modes else 0)
         self.towers = Towers(schema.tasks, dim, spec.tower)
 

@@ -51,6 +51,11 @@ class TaskSpec:
             raise ValueError(
                 f"Task {self.name!r} needs weight >= 0. Found {self.weight}."
             )
+        if isinstance(self.experts, str):
+            raise ValueError(
+                f"Experts of task {self.name!r} are a list of names. Found the word "
+                f"{self.experts!r}."
+            )
         object.__setattr__(self, "experts", tuple(self.experts))
         unique(f"Experts of task {self.name!r}", self.experts)
         self._check_scale()

@@ -197,6 +197,13 @@ def test_gradient_shares_follow_the_weights_and_starve_who_is_not_heard():
     assert not collapse.starved(torch.tensor([0.99, 0.0051, 0.0049])).any()
 
 
+@pytest.mark.parametrize("rows", [7, 100, 1000])
+def test_constants_are_alike_to_nobody_also_in_single_precision(rows):
+    constant = [torch.full((rows, 4), 0.1), torch.full((rows, 3), 0.7)]
+    assert collapse.cka(constant).isnan().all()
+    assert collapse.correlations(constant)[0, 1].isnan()
+
+
 SCHEMA = Schema(
     features=tuple(Feature(name=f"x{i}") for i in range(6)),
     tasks=tuple(TaskSpec(name=f"y{i}") for i in range(TASKS)),

@@ -54,7 +54,7 @@ class GateSpec:
         return scores.softmax(-2)
 
     def chosen(self, scores: Rows) -> Tensor:
-        """Which slots are among the ``top_k`` of their row; of equals, the first."""
+        """Which slots are among the ``top_k`` of their row, whichever of equals."""
         best = scores.topk(min(self.top_k, scores.shape[-2]), dim=-2).indices
         return torch.zeros_like(scores, dtype=torch.bool).scatter(-2, best, True)
 

@@ -22,8 +22,8 @@ class ModesSpec:
 
     names: of the modes, in the order of ``Batch.states``. groups: the mode of a group
     of tasks; tasks: that of a single task, which counts first; fallback: that of the
-    rest. shared: one projector for all modes instead of one each. absent: whether a
-    customer without a row gets a learned vector or zeros.
+    rest. shared: one projector for all modes instead of one each. learned: whether a
+    customer without a row gets a learned vector, or zeros.
     """
 
     dim: int = 32
@@ -76,7 +76,7 @@ class ModeRouter(nn.Module):
         modes, self.dim, self.routes = len(spec.names), spec.dim, list(routes)
         projectors = 1 if spec.shared else modes
         self.linear = ParallelLinear(projectors, states, spec.dim)
-        self.weight = nn.Parameter(torch.ones(projectors, spec.dim))
+        self.gain = nn.Parameter(torch.ones(projectors, spec.dim))
         self.bias = nn.Parameter(torch.zeros(projectors, spec.dim))
         self.absent = nn.Parameter(
             torch.zeros(modes, spec.dim), requires_grad=spec.learned
@@ -99,7 +99,7 @@ class ModeRouter(nn.Module):
         # weights of a shared projector serve every mode
         linear = inputs @ self.linear.weight.mT + self.linear.bias[:, None]
         normal = F.layer_norm(linear, (self.dim,))
-        said = F.silu(normal * self.weight[:, None] + self.bias[:, None])
+        said = F.silu(normal * self.gain[:, None] + self.bias[:, None])
         return torch.where(known.T[..., None], said, self.absent[:, None])
 
 

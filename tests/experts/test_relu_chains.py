@@ -149,12 +149,12 @@ def test_a_level_in_training_is_what_it_is_in_use(
     x = torch.randn(BATCH, DIMS[0]).double().requires_grad_()
     inputs = [x.sin(), x, x.cos(), x] if own else x
     leaves = [x, *layer.parameters()]
-    (wanted, _), experts = layer.eval()(inputs)
+    (wanted, *_), experts = layer.eval()(inputs)
     slow = gradients(torch.stack(wanted), leaves)
     taken = []
     chains = mlp.relu_chains
     monkeypatch.setattr(mlp, "relu_chains", lambda *a: taken.append(1) or chains(*a))
-    (found, _), same = layer.train()(inputs)
+    (found, *_), same = layer.train()(inputs)
     fast = gradients(torch.stack(found), leaves)
     assert taken == [1]
     torch.testing.assert_close((found, same), (wanted, experts), atol=1e-12, rtol=1e-12)
@@ -188,7 +188,7 @@ def test_a_level_in_training_compiles_whole() -> None:
 def test_answers_one_by_one_are_on_the_way_to_the_table() -> None:
     """Whoever asks how the mixture moves with one expert's answer is told."""
     layer = CGCLayer(6, (1, 2), 1, MLPSpec(dims=(7, 8))).train()
-    (mixed, weights), experts = layer(torch.randn(5, 6))
+    (mixed, weights, _), experts = layer(torch.randn(5, 6))
     found = torch.autograd.grad(mixed[1].sum(), experts)
     # Task 1 hears its own two and the shared expert, and not the one of task 0.
     wanted = [torch.zeros(5), *weights[1].unbind(1)]

@@ -172,3 +172,20 @@ def test_a_run_killed_after_the_freeze_ends_as_if_nothing_had_happened(
     kept = whole.model.gates.stage2
     assert kept.frozen == (whole.best_epoch > 1)
     assert kept.learns == (whole.best_epoch == 1)
+
+
+def test_what_others_stopped_stays_stopped_and_a_part_of_the_weights_thaws_nobody() -> (
+    None
+):
+    for gate, _ in gates():
+        gate.requires_grad_(False)
+        gate.load_state_dict(gate.state_dict())
+        assert learning(gate) == {False}
+        gate.requires_grad_(True)
+        gate.freeze()
+        gate.load_state_dict({}, strict=False)
+        assert gate.frozen
+        assert learning(gate) == {False}
+        older = {k: v for k, v in gate.state_dict().items() if k != "frozen"}
+        gate.load_state_dict(older)
+        assert learning(gate) == {True}

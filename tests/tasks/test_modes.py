@@ -68,7 +68,7 @@ def by_hand(model: ModeRouter, states: Tensor) -> list[Tensor]:
                 continue
             x = model.linear.weight[place] @ own + model.linear.bias[place]
             x = (x - x.mean()) / ((x - x.mean()).square().mean() + 1e-5).sqrt()
-            x = x * model.weight[place] + model.bias[place]
+            x = x * model.gain[place] + model.bias[place]
             rows.append(x / (1 + (-x).exp()))
         found.append(torch.stack(rows))
     return found
