@@ -111,6 +111,8 @@ def test_mappings_keep_their_order_and_their_kinds():
         ("experts", {"a": {"dim": 3}}, r"one of \['MLPSpec'.*Found None"),
         ("tower", {"dims": [3]}, r"one of \['MLPSpec'.*Found None"),
         ("gates", {"spec": "StagesSpec", "private": "1"}, "private of type int.*'1'"),
+        ("tower", 3, "HeterogeneousPLESpec needs tower to be a MLPSpec. Found 3"),
+        ("gates", {"spec": "GateSpec"}, r"to be a StagesSpec. Found GateSpec\("),
         ("modes", {"spec": "ModesSpec", "groups": {"value": "x"}}, "'x' for value"),
         ("modes", {"spec": "ModesSpec", "groups": {"a": {"b": "x"}}}, "Found None"),
     ],

@@ -22,7 +22,7 @@ from ple_study.fitted import Fitted
 from ple_study.gates.attention import CGCAttentionSpec
 from ple_study.gates.routing import GateSpec
 from ple_study.gates.stages import StagesSpec
-from ple_study.learner import Learner, Training
+from ple_study.learner import Learner, Training, decay_groups
 from ple_study.model import HeterogeneousPLE, HeterogeneousPLESpec
 from ple_study.objective.losses import task_losses
 from ple_study.objective.weighting import FixedWeightingSpec
@@ -241,6 +241,12 @@ def test_without_states_everybody_has_none() -> None:
     close(unread(replace(batch, states=None)).logits, unread(batch).logits, 0)
 
 
+def test_where_the_schema_has_no_states_none_are_read() -> None:
+    model = built(schema=replace(SCHEMA, states=(0, 0)))
+    assert model.modes is None
+    close(model(people()).logits, built(SPECS["no modes"])(people()).logits, 0)
+
+
 @pytest.mark.parametrize("missing", ["mask", "default"])
 def test_who_lacks_what_an_expert_reads_is_answered_all_the_same(missing: str) -> None:
     attention = CGCAttentionSpec(missing=missing)
@@ -339,6 +345,22 @@ def test_shared_parameters_are_those_of_the_experts() -> None:
     shared = {id(p) for p in model.shared_parameters()}
     names = {name for name, p in model.named_parameters() if id(p) in shared}
     assert names == {n for n, _ in model.named_parameters() if n.startswith("experts")}
+
+
+def test_what_is_learned_of_the_absent_and_a_norms_gain_do_not_decay() -> None:
+    model = built()
+    spared = {id(p) for p in decay_groups(model, 0.3)[1]["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in spared}
+    assert {"modes.absent", "modes.gain", "modes.linear.bias"} <= names
+    assert {f"experts.absent.{name}" for name in FOUR} <= names
+    assert not {"gates.stage1.gate.linear.weight", "modes.linear.weight"} & names
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("experts", [{"deepfm": 3}, ["deepfm"]])
+def test_experts_that_are_no_specs_are_refused(experts: object) -> None:
+    with pytest.raises(ValueError, match=r"specs by name, such as .*deepfm.*Found"):
+        HeterogeneousPLESpec(experts=experts)
 
 
 def fitted(spec: HeterogeneousPLESpec, schema: Schema = SCHEMA) -> Fitted:
