@@ -335,3 +335,9 @@ def test_a_preferred_expert_must_be_there_and_be_named_once() -> None:
         prior_table(tasks((), ("temporl",)), SEVEN)
     with pytest.raises(ValueError, match=r"Experts of task 't0' must be .*\['perslay"):
         tasks(("perslay", "causal", "perslay"))
+
+
+@pytest.mark.plain
+def test_preferred_experts_are_a_list_and_no_word() -> None:
+    with pytest.raises(ValueError, match=r"'t' are a list of names. .* word 'causal'"):
+        TaskSpec(name="t", experts="causal")
