@@ -5,24 +5,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ple_study.experts.base import Expert, ExpertSpec
-from ple_study.experts.causal import CausalSpec
-from ple_study.experts.deepfm import DeepFMSpec
-from ple_study.experts.hgcn import HGCNSpec
-from ple_study.experts.lightgcn import LightGCNSpec
-from ple_study.experts.perslay import PersLaySpec
-from ple_study.experts.temporal import TemporalSpec
-from ple_study.experts.transport import OptimalTransportSpec
+from ple_study.experts.base import Expert
+from ple_study.model import seven
 
-SPECS: dict[str, ExpertSpec] = {
-    "unified_hgcn": HGCNSpec(),
-    "perslay": PersLaySpec(),
-    "deepfm": DeepFMSpec(),
-    "temporal": TemporalSpec(),
-    "lightgcn": LightGCNSpec(),
-    "causal": CausalSpec(),
-    "optimal_transport": OptimalTransportSpec(),
-}
+SPECS = seven()
 SIZE = 256  # of a minibatch
 RATE, DECAY = 3e-3, 0.01
 

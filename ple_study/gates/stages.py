@@ -115,7 +115,8 @@ class Stages(nn.Module):
         present: Bool[Tensor, "batch expert"] | None = None,
     ) -> Heard:
         weights, penalties = [], []
-        inputs = [torch.cat(list(blocks), dim=1)] * self.tasks
+        if not (self.stage1 or self.stage2):
+            inputs = [torch.cat(list(blocks), dim=1)] * self.tasks
         if self.stage1:
             mixture, _ = self.stage1(columns, blocks)
             inputs = mixture.mixed
