@@ -118,12 +118,15 @@ class Learner(L.LightningModule):
         self.schema, self.model, self.weighting = schema, model, weighting
         self.options, self.steps, self.done = training, steps, 0
         self.clipped: list[list[nn.Parameter]] = []
+        self.shared = model.shared_parameters()
         self.total: Tensor
         total = torch.zeros(2, len(schema.tasks))
         self.register_buffer("total", total, persistent=False)
 
     def on_train_epoch_start(self) -> None:
-        self.model.begin_epoch(self.options.epochs * self.done // self.steps)
+        epoch = self.options.epochs * self.done // self.steps
+        self.model.begin_epoch(epoch)
+        self.weighting.begin_epoch(epoch)
 
     def training_step(self, rows: Rows, _: int) -> Tensor:
         self._pace()
@@ -131,7 +134,7 @@ class Learner(L.LightningModule):
         tasks = self.schema.tasks
         losses = task_losses(tasks, output.logits, rows.labels, rows.weights)
         self.total += torch.stack([losses.values.detach(), losses.present])
-        total: Tensor = self.weighting(losses)
+        total: Tensor = self.weighting(losses, self.shared)
         return total + self.model.penalty_of(rows.batch) + output.penalty
 
     def _pace(self) -> None:
@@ -143,12 +146,14 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         options = self.options
-        groups = decay_groups(self.model, options.weight_decay)
-        learned = {"params": list(self.weighting.parameters()), "weight_decay": 0.0}
-        rates = [options.lr, options.lr, options.lr * self.weighting.lr_factor]
+        groups = [(g, 1.0) for g in decay_groups(self.model, options.weight_decay)]
+        groups += [
+            ({"params": own, "weight_decay": 0.0}, factor)
+            for own, factor in self.weighting.rates()
+        ]
         parts = [
-            {**group, "lr": rate, "start": rate}
-            for group, rate in zip([*groups, learned], rates, strict=True)
+            {**group, "lr": options.lr * factor, "start": options.lr * factor}
+            for group, factor in groups
             if group["params"]
         ]
         self.clipped = apart(self.model, [p for part in parts for p in part["params"]])

@@ -14,17 +14,16 @@ from ple_study.objective.losses import TaskLosses
 from ple_study.schema import TaskSpec
 
 Start = Literal["zero", "loss"]
+Parameters = Sequence[nn.Parameter]
 
 
 class Weighting(nn.Module, ABC):
     """Adds the losses of the tasks up; a task that is absent adds nothing.
 
     Whatever is learned here belongs to the objective, not to the model: its parameters
-    are trained with the model's learning rate times ``lr_factor`` and without weight
-    decay. What a kind remembers from batch to batch is a buffer, so that a resumed run
-    continues as it was. A kind that needs more than one batch's losses (the epoch means
-    of dynamic weight averaging, the gradients of GradNorm) takes it in a method of its
-    own, whose default here does nothing.
+    are trained with the model's learning rate times their factor in ``rates``, and
+    without weight decay. What a kind remembers from batch to batch is a buffer, so that
+    a resumed run continues as it was.
     """
 
     lr_factor: float = 1.0
@@ -39,7 +38,26 @@ class Weighting(nn.Module, ABC):
         self.register_buffer("weights", weights, persistent=False)
 
     @abstractmethod
-    def forward(self, losses: TaskLosses) -> Float[Tensor, ""]: ...
+    def terms(
+        self, losses: TaskLosses, shared: Parameters = ()
+    ) -> Float[Tensor, " task"]:
+        """What each task adds to the sum; zero for a task that is absent.
+
+        ``shared`` are the parameters that several tasks train, for a kind that looks at
+        the tasks' gradients in them; the others need none.
+        """
+
+    def forward(
+        self, losses: TaskLosses, shared: Parameters = ()
+    ) -> Float[Tensor, ""]:
+        return self.terms(losses, shared).sum()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before an epoch's training, counted from zero; by default nothing."""
+
+    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The parameters, each list with the factor of its learning rate."""
+        return [(list(self.parameters()), self.lr_factor)]
 
 
 @runtime_checkable
@@ -60,8 +78,10 @@ class FixedWeightingSpec:
 class FixedWeighting(Weighting):
     """sum_k w_k L_k"""
 
-    def forward(self, losses: TaskLosses) -> Float[Tensor, ""]:
-        return (self.weights * losses.values).sum()
+    def terms(
+        self, losses: TaskLosses, shared: Parameters = ()
+    ) -> Float[Tensor, " task"]:
+        return self.weights * losses.values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +132,9 @@ class UncertaintyWeighting(Weighting):
         self.started: Tensor
         self.register_buffer("started", torch.zeros(len(tasks), dtype=torch.bool))
 
-    def forward(self, losses: TaskLosses) -> Float[Tensor, ""]:
+    def terms(
+        self, losses: TaskLosses, shared: Parameters = ()
+    ) -> Float[Tensor, " task"]:
         if self.training and self.spec.start == "loss":
             self._start(losses)
         if self.training:
@@ -123,7 +145,7 @@ class UncertaintyWeighting(Weighting):
         s = self.log_variances
         # w_k (exp(-s_k) L_k + s_k)
         terms = self.weights * (torch.exp(-s) * losses.values + s)
-        return (terms * losses.present).sum()
+        return terms * losses.present
 
     @torch.no_grad()
     def _start(self, losses: TaskLosses) -> None:
