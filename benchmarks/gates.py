@@ -106,6 +106,8 @@ def run(study: Study, stages: StagesSpec, seed: int, training: Training) -> Any:
     spec = Watched(
         experts=seven() | {"temporal": TemporalSpec(widths=(32, 32))},
         gates=stages,
+        basket=None,
+        transfer=None,
         tower=MLPSpec(dims=(32,), activation="silu", norm="layer", dropout=0.1),
     )
     fitted = fit(study, spec, training=training, seed=seed, progress=False)

@@ -187,6 +187,8 @@ def skills(study: Study, arm: Arm, seed: int) -> dict[str, Any]:
         experts={"deepfm": DeepFMSpec()},
         gates=StagesSpec(which="neither", attention=CGCAttentionSpec(prior=0.0)),
         modes=arm.modes,
+        basket=None,
+        transfer=None,
         tower=MLPSpec(dims=(32,), activation="silu", norm="layer", dropout=0.1),
     )
     shown = study.with_inputs(states=arm.states)

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from ple_study.gates.stages import StagesSpec as StagesSpec
     from ple_study.learner import Training as Training
     from ple_study.model import HeterogeneousPLESpec as HeterogeneousPLESpec
+    from ple_study.objective.adatt import AdaTTSpec as AdaTTSpec
+    from ple_study.objective.gradnorm import GradNormSpec as GradNormSpec
+    from ple_study.objective.surgery import GradientSurgerySpec as GradientSurgerySpec
+    from ple_study.objective.weighting import (
+        DynamicWeightAverageSpec as DynamicWeightAverageSpec,
+    )
     from ple_study.objective.weighting import FixedWeightingSpec as FixedWeightingSpec
     from ple_study.objective.weighting import (
         UncertaintyWeightingSpec as UncertaintyWeightingSpec,
@@ -44,8 +50,12 @@ if TYPE_CHECKING:
     from ple_study.schema import Sequence as Sequence
     from ple_study.schema import TaskSpec as TaskSpec
     from ple_study.schema import Transfer as Transfer
+    from ple_study.tasks.basket import BasketSpec as BasketSpec
     from ple_study.tasks.modes import ModesSpec as ModesSpec
+    from ple_study.tasks.transfer import TransferSpec as TransferSpec
     from ple_study.training import fit as fit
+    from ple_study.two_phase import TwoPhase as TwoPhase
+    from ple_study.two_phase import fit_two_phase as fit_two_phase
 
 _NAMES = {
     "baselines": ("MMoESpec", "PLESpec", "SharedBottomSpec", "SingleTaskSpec"),
@@ -66,10 +76,20 @@ _NAMES = {
     "gates.stages": ("StagesSpec",),
     "learner": ("Training",),
     "model": ("HeterogeneousPLESpec",),
-    "objective.weighting": ("FixedWeightingSpec", "UncertaintyWeightingSpec"),
+    "objective.adatt": ("AdaTTSpec",),
+    "objective.gradnorm": ("GradNormSpec",),
+    "objective.surgery": ("GradientSurgerySpec",),
+    "objective.weighting": (
+        "DynamicWeightAverageSpec",
+        "FixedWeightingSpec",
+        "UncertaintyWeightingSpec",
+    ),
     "schema": ("Feature", "Schema", "Sequence", "TaskSpec", "Transfer"),
+    "tasks.basket": ("BasketSpec",),
     "tasks.modes": ("ModesSpec",),
+    "tasks.transfer": ("TransferSpec",),
     "training": ("fit",),
+    "two_phase": ("TwoPhase", "fit_two_phase"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)

@@ -157,6 +157,15 @@ class Model(nn.Module, ABC):
         """The parameters that more than one task trains; none by default."""
         return []
 
+    def shared_modules(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters that more than one task trains, by the module that holds them.
+
+        Finer than ``shared_parameters``, and free to hold more, such as gates; by
+        default those alone, as one module.
+        """
+        shared = self.shared_parameters()
+        return {"shared": shared} if shared else {}
+
     def parts(self) -> dict[str, str]:
         """By task, how the names of its parameters begin, if tasks share none.
 

@@ -30,8 +30,17 @@ from ple_study.gates.routing import GateSpec
 from ple_study.gates.stages import StagesSpec
 from ple_study.model import HeterogeneousPLESpec
 from ple_study.names import nearest
-from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
+from ple_study.objective.adatt import AdaTTSpec
+from ple_study.objective.gradnorm import GradNormSpec
+from ple_study.objective.surgery import GradientSurgerySpec
+from ple_study.objective.weighting import (
+    DynamicWeightAverageSpec,
+    FixedWeightingSpec,
+    UncertaintyWeightingSpec,
+)
+from ple_study.tasks.basket import BasketSpec
 from ple_study.tasks.modes import ModesSpec
+from ple_study.tasks.transfer import TransferSpec
 
 T = TypeVar("T")
 FORMAT = 1
@@ -53,6 +62,8 @@ _PARTS: dict[str, type] = {
         CGCAttentionSpec,
         StagesSpec,
         ModesSpec,
+        BasketSpec,
+        TransferSpec,
         DeepFMSpec,
         LightGCNSpec,
         HGCNSpec,
@@ -63,6 +74,10 @@ _PARTS: dict[str, type] = {
         HeterogeneousPLESpec,
         FixedWeightingSpec,
         UncertaintyWeightingSpec,
+        DynamicWeightAverageSpec,
+        GradNormSpec,
+        GradientSurgerySpec,
+        AdaTTSpec,
     )
 }
 

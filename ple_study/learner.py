@@ -14,6 +14,7 @@ from ple_study.batch import Model, Rows
 from ple_study.objective.losses import task_losses
 from ple_study.objective.weighting import Weighting
 from ple_study.schema import Schema
+from ple_study.start import Frozen
 
 Schedule = Literal["constant", "cosine"]
 
@@ -70,7 +71,10 @@ SPARED = ("bias", "gain", "absent", "log_rate")  # a rate would be drawn to one
 
 
 def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Products and embeddings decay; biases, norms, rates and scales do not."""
+    """Products and embeddings decay; biases, norms, rates and scales do not.
+
+    What does not learn is in no group: a gradient of zeros would let it decay.
+    """
     norms = (nn.LayerNorm, nn.BatchNorm1d)
     spared = {
         id(p)
@@ -78,7 +82,7 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
         for name, p in module.named_parameters(recurse=False)
         if name in SPARED or p.ndim < 2 or isinstance(module, norms)
     }
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {
             "params": [p for p in parameters if id(p) not in spared],
@@ -104,7 +108,11 @@ def apart(model: Model, parameters: Sequence[nn.Parameter]) -> list[list[nn.Para
 
 
 class Learner(L.LightningModule):
-    """Forward, raw losses, their weighting, and what the model itself asks for."""
+    """Forward, raw losses, their weighting, and what the model itself asks for.
+
+    ``frozen`` names the model's parts that do not learn. What is in the optimiser is
+    settled here: a gate that stops later stays in it, in a resumed run too.
+    """
 
     def __init__(
         self,
@@ -113,12 +121,15 @@ class Learner(L.LightningModule):
         weighting: Weighting,
         training: Training,
         steps: int,
+        frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.schema, self.model, self.weighting = schema, model, weighting
         self.options, self.steps, self.done = training, steps, 0
+        self.frozen = Frozen(model, frozen)
+        self.groups = decay_groups(model, training.weight_decay)
         self.clipped: list[list[nn.Parameter]] = []
-        self.shared = model.shared_parameters()
+        self.shared = [p for p in model.shared_parameters() if p.requires_grad]
         self.total: Tensor
         total = torch.zeros(2, len(schema.tasks))
         self.register_buffer("total", total, persistent=False)
@@ -127,6 +138,7 @@ class Learner(L.LightningModule):
         epoch = self.options.epochs * self.done // self.steps
         self.model.begin_epoch(epoch)
         self.weighting.begin_epoch(epoch)
+        self.frozen.hold()
 
     def training_step(self, rows: Rows, _: int) -> Tensor:
         self._pace()
@@ -146,7 +158,7 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         options = self.options
-        groups = [(g, 1.0) for g in decay_groups(self.model, options.weight_decay)]
+        groups = [(group, 1.0) for group in self.groups]
         groups += [
             ({"params": own, "weight_decay": 0.0}, factor)
             for own, factor in self.weighting.rates()

@@ -1,4 +1,4 @@
-"""The heterogeneous model: its experts, two gate stages, hidden states and towers."""
+"""The heterogeneous model: experts, gates, hidden states, basket, transfer, towers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +20,10 @@ from ple_study.experts.temporal import TemporalSpec
 from ple_study.experts.transport import OptimalTransportSpec
 from ple_study.gates.stages import STAGES, StagesSpec
 from ple_study.schema import Schema
+from ple_study.tasks.basket import BasketSpec, GroupTaskExpertBasket
 from ple_study.tasks.modes import ModesSpec
-from ple_study.tasks.towers import TOWER, Towers
+from ple_study.tasks.towers import TOWER
+from ple_study.tasks.transfer import TransferSpec, TransferTowers
 
 
 def seven() -> dict[str, ExpertSpec]:
@@ -39,14 +41,18 @@ def seven() -> dict[str, ExpertSpec]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeterogeneousPLESpec(ModelSpec):
-    """Experts by name, the gates over them, hidden states and towers.
+    """Experts by name, the gates over them, and all that makes answers of it.
 
-    Hidden states are read where the schema has some, unless ``modes`` is None.
+    Hidden states, clusters and transfers are read where the schema has some. A stage
+    that is None is left out: ``modes``, ``basket``, ``transfer``. TOML, which knows no
+    None, says false.
     """
 
     experts: Mapping[str, ExpertSpec] = field(default_factory=seven, hash=False)
     gates: StagesSpec = STAGES
     modes: ModesSpec | None = field(default_factory=ModesSpec)
+    basket: BasketSpec | None = field(default_factory=BasketSpec)
+    transfer: TransferSpec | None = field(default_factory=TransferSpec)
     tower: MLPSpec = TOWER
 
     def __post_init__(self) -> None:
@@ -56,6 +62,20 @@ class HeterogeneousPLESpec(ModelSpec):
                 f"Experts are specs by name, such as {{'deepfm': DeepFMSpec()}}. "
                 f"Found {self.experts!r}."
             )
+        taken = sorted({"basket", "modes"} & set(self.experts))
+        if taken:
+            raise ValueError(
+                f"The names 'basket' and 'modes' are no expert's. Found {taken}."
+            )
+        kinds = {"modes": ModesSpec, "basket": BasketSpec, "transfer": TransferSpec}
+        for name, kind in kinds.items():
+            stage = getattr(self, name)
+            if stage is False:
+                object.__setattr__(self, name, None)
+            elif not (stage is None or isinstance(stage, kind)):
+                raise ValueError(
+                    f"{name} must be a {kind.__name__} or None. Found {stage!r}."
+                )
 
     def build(self, schema: Schema) -> "HeterogeneousPLE":
         return HeterogeneousPLE(schema, self)
@@ -78,7 +98,11 @@ class HeterogeneousPLE(Model):
         heard = spec.modes if schema.states[0] else None
         self.modes = heard.build(schema) if heard else None
         dim = self.gates.dim + (self.modes.dim if self.modes else 0)
-        self.towers = Towers(schema.tasks, dim, spec.tower)
+        self.basket = None
+        if spec.basket:
+            self.basket = spec.basket.build(schema.tasks, dim, schema.clusters)
+            dim = self.basket.dim
+        self.towers = TransferTowers(schema, dim, spec.tower, spec.transfer)
 
     def forward(self, batch: Batch) -> Output:
         blocks, present = self.experts(batch)
@@ -88,6 +112,8 @@ class HeterogeneousPLE(Model):
             states = self.modes(batch.states, batch.numeric.shape[0])
             pairs = zip(inputs, states, strict=True)
             inputs = [torch.cat(pair, dim=1) for pair in pairs]
+        if self.basket:
+            inputs = self.basket(inputs, batch.clusters)
         logits = self.towers(inputs)
         return Output(logits, heard.weights, tuple(blocks), heard.penalty)
 
@@ -100,3 +126,18 @@ class HeterogeneousPLE(Model):
 
     def shared_parameters(self) -> list[nn.Parameter]:
         return list(self.experts.parameters())
+
+    def shared_modules(self) -> dict[str, list[nn.Parameter]]:
+        """Each expert, the networks of groups, and the projectors of hidden states.
+
+        Without gates: their rows are a task's own, but for the experts' adapters.
+        """
+        found = {
+            name: list(expert.parameters())
+            for name, expert in self.experts.experts.items()
+        }
+        if isinstance(self.basket, GroupTaskExpertBasket):
+            found["basket"] = self.basket.shared_parameters()
+        if self.modes:
+            found["modes"] = [p for p in self.modes.parameters() if p.requires_grad]
+        return {name: parameters for name, parameters in found.items() if parameters}

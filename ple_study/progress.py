@@ -117,6 +117,23 @@ class Progress(L.Callback):
         self.learner.done = len(self.history) * len(self.loader)
 
 
+def place_of(folder: str | Path | None, resume: bool) -> Path | None:
+    """Where a run is saved, if anywhere.
+
+    Raises ValueError when there is nothing to resume in, or a run to write over.
+    """
+    if folder is None and not resume:
+        return None
+    if folder is None:
+        raise ValueError("Resuming needs the folder of the run. Found none.")
+    if not resume and (Path(folder) / FILE).exists():
+        raise ValueError(
+            f"{folder} must hold no run yet: resume it, or name another folder. "
+            f"Found {FILE}."
+        )
+    return Path(folder)
+
+
 def get_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as named tensors: ``place.name``."""
     state = optimiser.state_dict()["state"]

@@ -33,7 +33,8 @@ class Schema:
     the number of customer clusters, ``diagrams`` the names of the persistence diagrams;
     zero or empty when the study has none.
 
-    Raises ValueError for names used twice, a transfer that names no task, and a cycle.
+    Raises ValueError for names used twice, a transfer that names no task or is stated
+    twice, and a cycle.
     """
 
     features: tuple[Feature, ...]
@@ -65,6 +66,7 @@ class Schema:
         self._check_transfers()
 
     def _check_transfers(self) -> None:
+        unique("Transfers", (f"{e.source} -> {e.target}" for e in self.transfers))
         graph: dict[str, set[str]] = {name: set() for name in self.task_names}
         for edge in self.transfers:
             for name in (edge.source, edge.target):

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,8 +31,8 @@ from ple_study.experts.row_gradients import row_gradients
 from ple_study.fitted import Fitted, check_monitor
 from ple_study.learner import Learner, Training
 from ple_study.objective.weighting import FixedWeightingSpec, WeightingSpec
-from ple_study.progress import FILE, Progress
-from ple_study.schema import Schema
+from ple_study.progress import Progress, place_of
+from ple_study.start import begun, check_start, weights_hash
 
 __all__ = ["Fitted", "Training", "fit", "pick_device"]
 
@@ -46,6 +46,8 @@ def fit(
     *,
     training: Training = TRAINING,
     weighting: WeightingSpec = WEIGHTING,
+    start: Fitted | None = None,
+    frozen: Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
     precision: Precision = "32",
@@ -63,37 +65,52 @@ def fit(
     ``folder`` is where the run is saved; ``resume`` goes on from there, with the same
     arguments. ``progress`` shows a bar where standard output is a terminal.
 
+    ``start`` is a model of the same spec and schema: the run begins with its weights
+    and uses its scaler; optimiser, weighting and random numbers begin anew. ``frozen``
+    names submodules, such as ``experts`` or ``levels.0``, that stay as they are, to the
+    bit, while the rest learns (``Frozen``); afterwards they may learn again.
+
     Where the last batch of an epoch would hold a single row, that row is left out of
     the epoch; which one it is changes with every epoch.
 
-    Raises ValueError when the monitor is no metric of the study, when losses stop being
-    finite, when the folder holds a run already, and, resuming, when it holds none, a
-    damaged one or one of other arguments.
+    Raises ValueError when the monitor is no metric of the study, when ``start`` is of
+    another model, when ``frozen`` names what is not there or leaves nothing to learn,
+    when losses stop being finite, when the folder holds a run already, and, resuming,
+    when it holds none, a damaged one or one of other arguments.
     """
     check_monitor(study.schema, training.monitor)
     _check_precision(precision)
-    where, place = pick_device(device), _place(folder, resume)
+    if start:
+        check_start(start, spec, study.schema)
+    where, place = pick_device(device), place_of(folder, resume)
     options = {
         "schema": study.schema.to_json(),
         "spec": spec_to_json(spec),
         "weighting": spec_to_json(weighting),
         "training": asdict(training),
+        "start": weights_hash(start),
+        "frozen": list(frozen),
         "seed": seed,
         "precision": precision,
         "rows": fingerprint(study) if place else "",
     }
     run = json.loads(json.dumps(options))  # as the file will answer it
-    scaler = Scaler.fit(study.schema, study.part("train").batch)
+    rows = study.part("train").batch
+    scaler = start.scaler if start else Scaler.fit(study.schema, rows)
     with seeded(where, seed), _quiet():
         train, val = (_ready(study.part(n), scaler, where) for n in ("train", "val"))
         loader = _loader(train, training, seed)
-        learner = _learner(study.schema, spec, weighting, training, len(loader))
+        model = begun(spec, study.schema, start)
+        weights = weighting.build(study.schema.tasks)
+        steps = training.epochs * len(loader)
+        learner = Learner(study.schema, model, weights, training, steps, frozen)
         state = Progress(learner, val, loader, run, place)
         if resume:
             state.restore()
         _train(state, where, precision, progress)
-    learner.model.load_state_dict(state.best)
-    model = learner.model.to(where).eval()
+    model.load_state_dict(state.best)
+    learner.frozen.release()
+    model = model.to(where).eval()
     return Fitted(model, spec, study.schema, scaler, state.history, run)
 
 
@@ -108,35 +125,11 @@ def _check_precision(precision: str) -> None:
         )
 
 
-def _place(folder: str | Path | None, resume: bool) -> Path | None:
-    if folder is None and not resume:
-        return None
-    if folder is None:
-        raise ValueError("Resuming needs the folder of the run. Found none.")
-    if not resume and (Path(folder) / FILE).exists():
-        raise ValueError(
-            f"{folder} must hold no run yet: resume it, or name another folder. "
-            f"Found {FILE}."
-        )
-    return Path(folder)
-
-
 def _loader(rows: Rows, training: Training, seed: int) -> Loader:
     size = training.batch_size
     # Batch normalisation has no use for a batch of one.
     alone = len(rows) > size and len(rows) % size == 1
     return Loader(rows, size, shuffle=True, drop_last=alone, seed=seed)
-
-
-def _learner(
-    schema: Schema,
-    spec: ModelSpec,
-    weighting: WeightingSpec,
-    training: Training,
-    batches: int,
-) -> Learner:
-    model, weights = spec.build(schema), weighting.build(schema.tasks)
-    return Learner(schema, model, weights, training, training.epochs * batches)
 
 
 def _train(

@@ -22,7 +22,14 @@ from ple_study.gates.attention import CGCAttentionSpec
 from ple_study.gates.routing import GateSpec
 from ple_study.gates.stages import StagesSpec
 from ple_study.model import HeterogeneousPLESpec
-from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
+from ple_study.objective.adatt import AdaTTSpec
+from ple_study.objective.gradnorm import GradNormSpec
+from ple_study.objective.surgery import GradientSurgerySpec
+from ple_study.objective.weighting import (
+    DynamicWeightAverageSpec,
+    FixedWeightingSpec,
+    UncertaintyWeightingSpec,
+)
 from ple_study.tasks.modes import ModesSpec
 from tests.experts.specs import EVERY
 
@@ -76,6 +83,13 @@ WHOLE = HeterogeneousPLESpec(
         WHOLE,
         FixedWeightingSpec(),
         UncertaintyWeightingSpec(start="loss", bound=2.5),
+        DynamicWeightAverageSpec(temperature=1.5),
+        GradNormSpec(alpha=0.5, every=3),
+        GradientSurgerySpec(aggregator="PCGrad"),
+        AdaTTSpec(
+            inner=UncertaintyWeightingSpec(), within={"value": 0.5}, prior=(1.0, 0.0)
+        ),
+        HeterogeneousPLESpec(basket=None, transfer=None),
     ],
 )
 def test_a_spec_survives_json(spec):

@@ -12,6 +12,7 @@ from ple_study.experts.temporal.streams import StreamSpec
 from ple_study.gates.routing import GateSpec
 from ple_study.learner import Learner, Training, decay_groups
 from ple_study.objective.weighting import FixedWeightingSpec, UncertaintyWeightingSpec
+from ple_study.start import Frozen
 from tests.studies import SCHEMA, mixed
 
 EXPERT = MLPSpec(dims=(8, 7), norm="layer")
@@ -24,9 +25,9 @@ PLAIN, LEARNED = FixedWeightingSpec(), UncertaintyWeightingSpec(lr_factor=30.0)
 USUAL = Training()
 
 
-def learner(weighting=LEARNED, training=USUAL):
-    model = SPEC.build(SCHEMA)
-    return Learner(SCHEMA, model, weighting.build(SCHEMA.tasks), training, steps=20)
+def learner(weighting=LEARNED, training=USUAL, frozen=()):
+    model, weights = SPEC.build(SCHEMA), weighting.build(SCHEMA.tasks)
+    return Learner(SCHEMA, model, weights, training, steps=20, frozen=frozen)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():
@@ -75,6 +76,76 @@ def test_what_the_weighting_learns_has_its_own_rate():
     assert (learned["lr"], learned["weight_decay"]) == (pytest.approx(0.3), 0.0)
     assert {group["lr"] for group in model} == {0.01}
     assert len(learner(PLAIN).configure_optimizers().param_groups) == 2
+
+
+def test_what_is_frozen_is_in_no_optimiser_and_is_not_clipped():
+    own = learner(frozen=("tabular", "levels.0.shared"))
+    optimiser = own.configure_optimizers()
+    held = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    clipped = {id(p) for part in own.clipped for p in part}
+    still = ("model.tabular", "model.levels.0.shared")
+    free = {id(p) for n, p in own.named_parameters() if not n.startswith(still)}
+    assert held == clipped == free
+    assert len(free) < len(list(own.parameters()))
+    assert {id(p) for p in own.weighting.parameters()} <= held
+    assert {id(p) for p in own.shared} == {
+        id(p) for p in own.model.levels[1].get_submodule("shared").parameters()
+    }
+
+
+def test_a_frozen_weight_does_not_decay_even_of_a_gradient_of_zeros():
+    own = learner(training=Training(weight_decay=0.5), frozen=("levels",))
+    optimiser = own.configure_optimizers()
+    before = {n: p.detach().clone() for n, p in own.model.named_parameters()}
+    for parameter in own.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    moved = {n for n, p in own.model.named_parameters() if not p.equal(before[n])}
+    assert "towers.heads.0.weight" in moved
+    assert not {n for n in moved if n.startswith("levels")}
+
+
+def test_a_gate_that_stops_later_stays_in_the_optimiser():
+    own = learner()
+    everything = set(map(id, own.parameters()))
+    own.model.levels[0].requires_grad_(False)
+    held = [
+        p for group in own.configure_optimizers().param_groups for p in group["params"]
+    ]
+    assert set(map(id, held)) == everything
+
+
+def test_an_epoch_begins_with_frozen_parts_in_eval_mode():
+    own = learner(frozen=("levels.0",))
+    for _ in range(2):
+        own.model.train()  # as after an evaluation
+        own.on_train_epoch_start()
+        still = {m for m in own.modules() if not m.training}
+        assert still == set(own.model.levels[0].modules())
+        own.model.levels[0].requires_grad_(True)
+    own.on_train_epoch_start()
+    learning = {n for n, p in own.model.named_parameters() if p.requires_grad}
+    assert not {n for n in learning if n.startswith("levels.0")}
+    assert {n for n in learning if n.startswith("levels.1")}
+    own.frozen.release()
+    assert all(p.requires_grad for p in own.parameters())
+
+
+def test_names_of_no_module_and_a_model_without_a_rest_are_refused():
+    model = SPEC.build(SCHEMA)
+    with pytest.raises(
+        ValueError,
+        match=r"\['tabular', 'levels', 'towers'\] or parts of them. "
+        r"Found 'levels.0.shred'. Did you mean 'levels.0.shared'\?",
+    ):
+        Frozen(model, ["levels.0.shred"])
+    for name in ("", "levels.0.shared.layers.0.weight"):
+        with pytest.raises(ValueError, match=f"Found '{name}'"):
+            Frozen(model, [name])
+    with pytest.raises(ValueError, match="Found the word 'levels'"):
+        Frozen(model, "levels")
+    with pytest.raises(ValueError, match=r"learns. Found none beside.*'towers'"):
+        Frozen(model, ["tabular", "levels", "towers"])
 
 
 @pytest.mark.parametrize("clip", [0.01, 1e6])

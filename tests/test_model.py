@@ -1,11 +1,7 @@
-"""The whole model: parts in their places, laws, penalties, export."""
+"""The whole model: parts in their places, and the laws of any model."""
 
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,26 +13,22 @@ from ple_study.experts.deepfm import DeepFMSpec
 from ple_study.experts.hgcn import HGCNSpec
 from ple_study.experts.lightgcn import LightGCNSpec
 from ple_study.experts.mlp import MLPSpec
-from ple_study.export import load, save, to_onnx
 from ple_study.fitted import Fitted
-from ple_study.gates.attention import CGCAttentionSpec
 from ple_study.gates.routing import GateSpec
 from ple_study.gates.stages import StagesSpec
-from ple_study.learner import Learner, Training, decay_groups
 from ple_study.model import HeterogeneousPLE, HeterogeneousPLESpec
-from ple_study.objective.losses import task_losses
-from ple_study.objective.weighting import FixedWeightingSpec
-from ple_study.schema import Schema, TaskSpec
+from ple_study.schema import Schema, TaskSpec, Transfer
+from ple_study.tasks.basket import BasketSpec
 from ple_study.tasks.modes import ModesSpec
+from ple_study.tasks.transfer import TransferSpec
 from tests import customers, laws
 from tests.experts.specs import CAUSAL, DEEPFM, PERSLAY, TEMPORAL, TRANSPORT, VECTORS
-from tests.experts.test_onnx import fields
 from tests.gates.test_attention import by_hand as recoloured
-from tests.gates.test_attention import entropy
 from tests.gates.test_cgc import in_loops
-from tests.gates.test_routing import balance
 from tests.sizes import BATCH, TASKS
+from tests.tasks.test_basket import by_hand as carried
 from tests.tasks.test_modes import by_hand as said
+from tests.tasks.test_transfer import by_hand as told
 
 SCHEMA = replace(
     customers.SCHEMA,
@@ -44,8 +36,12 @@ SCHEMA = replace(
         TaskSpec(name="ctr", group="engagement", experts=("lightgcn", "deepfm")),
         TaskSpec(name="channel", kind="multiclass", classes=4, group="value"),
         TaskSpec(
-            name="ltv", kind="regression", group="lifecycle", experts=("unified_hgcn",)
+            name="ltv", kind="regression", group="engagement", experts=("unified_hgcn",)
         ),
+    ),
+    transfers=(
+        Transfer(source="ctr", target="ltv", kind="inverse"),
+        Transfer(source="ltv", target="channel", strength=0.7),
     ),
 )
 EVEN = replace(SCHEMA, tasks=tuple(replace(t, experts=()) for t in SCHEMA.tasks))
@@ -66,10 +62,13 @@ SEVEN = {
 }
 GATE = GateSpec(kind="top_k", top_k=3, balance=0.2)
 GATES = StagesSpec(private=2, expert=MLPSpec(dims=(8, 7), activation="silu"), gate=GATE)
+ENCODER = MLPSpec(dims=(9, 7), activation="silu", norm="layer")
+BASKET = BasketSpec(encoder=ENCODER, embedding=3, dim=8)
 SPEC = HeterogeneousPLESpec(
     experts=FOUR,
     gates=GATES,
-    modes=ModesSpec(dim=6),
+    modes=ModesSpec(dim=6, tasks={"ltv": "lifecycle"}),
+    basket=BASKET,
     tower=MLPSpec(dims=(6,), activation="silu", norm="layer"),
 )
 SPECS = {
@@ -78,6 +77,18 @@ SPECS = {
         for which in ("both", "stage1_only", "stage2_only", "neither")
     },
     "no modes": replace(SPEC, modes=None),
+    "no basket": replace(SPEC, basket=None),
+    "no transfer": replace(SPEC, transfer=None),
+    "form B": replace(
+        SPEC,
+        basket=replace(BASKET, form="B", routing="hard"),
+        transfer=TransferSpec(method="output_concat", init="source", detach=True),
+    ),
+    "per_cluster": replace(
+        SPEC,
+        basket=replace(BASKET, form="per_cluster"),
+        transfer=TransferSpec(method="hidden_concat"),
+    ),
     "seven": replace(SPEC, experts=SEVEN),
 }
 each = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -85,15 +96,17 @@ ALWAYS = ("deepfm", "causal", "optimal_transport")  # what they read, everybody 
 
 
 def people(size: int = BATCH) -> Batch:
-    """1 has no graph, 3 no hierarchy; 2 lacks states in one mode, 4 in all."""
+    """1 has no graph, 3 no hierarchy; 2 lacks states in one mode, 4 in all.
+
+    4 is of no cluster.
+    """
     batch = customers.customers(size)
     graph, hierarchy = batch.vectors["graph"], batch.vectors["hierarchy"].clone()
     hierarchy[1], hierarchy[3] = 0.3, torch.nan
-    states = batch.states.clone()
-    states[2, 0] = states[4] = torch.nan
-    return replace(
-        batch, states=states, vectors={"graph": graph, "hierarchy": hierarchy}
-    )
+    states, clusters = batch.states.clone(), batch.clusters.clone()
+    states[2, 0] = states[4] = clusters[4] = torch.nan
+    vectors = {"graph": graph, "hierarchy": hierarchy}
+    return replace(batch, states=states, clusters=clusters, vectors=vectors)
 
 
 def built(
@@ -104,7 +117,7 @@ def built(
         torch.manual_seed(0)
         model = spec.build(schema).eval()
         for name, parameter in model.named_parameters() if stir else ():
-            if "absent" in name or name.startswith("gates"):
+            if "absent" in name or name.startswith(("gates", "towers.receivers")):
                 nn.init.normal_(parameter, std=0.4)
     return model
 
@@ -123,6 +136,11 @@ def rows(size: int) -> Rows:
 
 def study(size: int = 120) -> Study:
     return Study(SCHEMA, rows(size), random_split(size, seed=0))
+
+
+def fitted(spec: HeterogeneousPLESpec, schema: Schema = SCHEMA) -> Fitted:
+    model, scaler = built(spec, schema=schema), Scaler.fit(schema, people(40))
+    return Fitted(model, spec, schema, scaler)
 
 
 def close(found: object, wanted: object, within: float = 1e-6) -> None:
@@ -184,7 +202,7 @@ def test_every_column_counts() -> None:
 
 
 def heard(model: HeterogeneousPLE, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
-    """What each task's tower reads, and the weights of each stage, in loops."""
+    """What each task has heard, and the weights of each gate stage, in loops."""
     blocks, present = model.experts(batch)
     first, second = model.gates.stage1, model.gates.stage2
     inputs, weights = [torch.cat(blocks, dim=1)] * TASKS, []
@@ -209,6 +227,8 @@ def heard(model: HeterogeneousPLE, batch: Batch) -> tuple[list[Tensor], list[Ten
         states = said(model.modes, batch.states)
         pairs = zip(inputs, states, strict=True)
         inputs = [torch.cat(pair, dim=1) for pair in pairs]
+    if model.basket:
+        inputs = carried(model.basket, inputs, batch.clusters)
     return inputs, weights
 
 
@@ -216,204 +236,9 @@ def heard(model: HeterogeneousPLE, batch: Batch) -> tuple[list[Tensor], list[Ten
 def test_a_model_is_its_parts(spec: HeterogeneousPLESpec) -> None:
     model, batch = built(spec).double(), laws.double(people())
     output, (inputs, weights) = model(batch), heard(model, batch)
-    close(output.logits, model.towers(inputs))
+    about = SCHEMA if spec.transfer else replace(SCHEMA, transfers=())
+    wanted = told(model.towers, inputs, spec.transfer or TransferSpec(), about)
+    close(output.logits, wanted)
+    assert list(output.logits) == list(SCHEMA.task_names)
     close(list(output.weights), weights)
     close(list(output.experts), model.experts(batch).blocks, 1e-12)
-
-
-def test_tasks_hear_the_mode_of_their_group() -> None:
-    model, batch = built(), people()
-    before = model(batch).logits
-    for mode, task in enumerate(("ctr", "ltv", "channel")):
-        states = batch.states.clone()
-        states[0, mode] += 1
-        after = model(replace(batch, states=states)).logits
-        moved = {name for name in before if not torch.equal(before[name], after[name])}
-        assert moved == {task}
-
-
-def test_without_states_everybody_has_none() -> None:
-    model, batch = built(), people()
-    nobody = torch.full_like(batch.states, torch.nan)
-    found, wanted = (model(replace(batch, states=s)).logits for s in (None, nobody))
-    close(found, wanted, 1e-7)
-    unread = built(SPECS["no modes"])
-    close(unread(replace(batch, states=None)).logits, unread(batch).logits, 0)
-
-
-def test_where_the_schema_has_no_states_none_are_read() -> None:
-    model = built(schema=replace(SCHEMA, states=(0, 0)))
-    assert model.modes is None
-    close(model(people()).logits, built(SPECS["no modes"])(people()).logits, 0)
-
-
-@pytest.mark.parametrize("missing", ["mask", "default"])
-def test_who_lacks_what_an_expert_reads_is_answered_all_the_same(missing: str) -> None:
-    attention = CGCAttentionSpec(missing=missing)
-    spec = replace(SPEC, gates=replace(GATES, attention=attention))
-    model, batch = built(spec), people()
-    output = model(batch)
-    for place, lacks in ((1, 1), (2, 3)):
-        absent = model.experts.absent[list(FOUR)[place]]
-        assert torch.equal(output.experts[place][lacks], absent)
-        silent = (torch.arange(BATCH) == lacks) & (missing == "mask")
-        unheard = output.weights[1][:, :, place] == 0
-        assert torch.equal(unheard, silent[:, None].expand(-1, TASKS))
-    close(output.weights[1].sum(2), torch.ones(BATCH, TASKS))
-    assert all(z.isfinite().all() for z in output.logits.values())
-
-
-def test_a_customer_of_whom_nobody_can_speak_is_answered_by_what_was_learned() -> None:
-    experts = {name: FOUR[name] for name in ("lightgcn", "unified_hgcn")}
-    spec = replace(SPEC, experts=experts, gates=StagesSpec(which="stage2_only"))
-    model, batch = built(spec, stir=False, schema=EVEN), people()
-    batch.vectors["hierarchy"][1] = torch.nan
-    (weights,), blocks, *_ = model(batch)[1:]
-    wanted = torch.full((BATCH, TASKS, 2), 0.5)
-    wanted[3] = torch.tensor([1.0, 0.0])
-    close(weights, wanted)
-    assert not torch.cat(blocks, dim=1)[1].any()
-
-
-@pytest.mark.parametrize("stage", [0, 1])
-def test_another_gate_moves_report_and_prediction_of_its_task(stage: int) -> None:
-    model, batch = built(), people()
-    before = model(batch)
-    name = ("gates.stage1.gate.linear.weight", "gates.stage2.linear.weight")[stage]
-    slots = before.weights[stage].shape[2]
-    with torch.no_grad():
-        model.get_parameter(name)[slots : 2 * slots] *= -2
-    after = model(batch)
-    moved = (before.weights[stage] != after.weights[stage]).any(2).any(0)
-    assert moved.tolist() == [False, True, False]
-    assert torch.equal(before.weights[1 - stage], after.weights[1 - stage])
-    moved = [not torch.equal(before.logits[k], after.logits[k]) for k in before.logits]
-    assert moved == [False, True, False]
-
-
-def test_slots_of_stage_2_are_the_experts_in_the_specs_order() -> None:
-    model = built(stir=False)
-    weights = model(people()).weights[1][0]
-    for task, own in zip(SCHEMA.tasks, weights, strict=True):
-        high = [name in task.experts for name in FOUR]
-        assert ((own > 0.26).tolist()) == high
-
-
-def learner(spec: HeterogeneousPLESpec, **options: int) -> Learner:
-    weighting = FixedWeightingSpec().build(SCHEMA.tasks)
-    return Learner(SCHEMA, built(spec), weighting, Training(**options), steps=20)
-
-
-def test_the_loss_is_that_of_the_tasks_and_what_experts_and_gates_ask_for() -> None:
-    own, part = learner(SPEC), rows(40)
-    model = own.model.double().train()
-    part = replace(part, batch=laws.double(part.batch))
-    output = model(part.batch)
-    losses = task_losses(SCHEMA.tasks, output.logits, part.labels, part.weights)
-    blocks, present = model.experts(part.batch)
-    columns = model.columns(part.batch)
-    _, _, scores = in_loops(model.gates.stage1, columns, blocks)
-    _, weights = recoloured(model.gates.stage2, blocks, present)
-    asked = 0.2 * sum(balance(GATE, s.T) for s in scores) / TASKS
-    asked = asked + 0.01 * entropy(weights)
-    causal = model.experts.experts["causal"].penalty_of(part.batch)
-    assert causal > 0
-    close(model.penalty_of(part.batch), causal)
-    wanted = own.weighting(losses) + causal + asked
-    close(own.training_step(part, 0).double(), wanted.double())
-    plain = own.weighting(losses) + causal
-    assert abs(wanted - plain) > 0.01
-    assert model.eval()(part.batch).penalty == 0
-
-
-@pytest.mark.parametrize("freeze_epoch", [0, 1, 2])
-def test_gates_freeze_when_so_many_epochs_are_over(freeze_epoch: int) -> None:
-    spec = replace(SPEC, gates=replace(GATES, freeze_epoch=freeze_epoch))
-    own, part = learner(spec, epochs=4), people()
-    own.model.train()
-    for epoch in range(4):
-        own.done = 5 * epoch
-        own.on_train_epoch_start()
-        still = 0 < freeze_epoch <= epoch
-        assert own.model.gates.stage1.gate.learns != still
-        assert own.model.gates.stage2.learns != still
-        assert bool(own.model(part).penalty) != still
-
-
-def test_shared_parameters_are_those_of_the_experts() -> None:
-    model = built()
-    shared = {id(p) for p in model.shared_parameters()}
-    names = {name for name, p in model.named_parameters() if id(p) in shared}
-    assert names == {n for n, _ in model.named_parameters() if n.startswith("experts")}
-
-
-def test_what_is_learned_of_the_absent_and_a_norms_gain_do_not_decay() -> None:
-    model = built()
-    spared = {id(p) for p in decay_groups(model, 0.3)[1]["params"]}
-    names = {name for name, p in model.named_parameters() if id(p) in spared}
-    assert {"modes.absent", "modes.gain", "modes.linear.bias"} <= names
-    assert {f"experts.absent.{name}" for name in FOUR} <= names
-    assert not {"gates.stage1.gate.linear.weight", "modes.linear.weight"} & names
-
-
-@pytest.mark.plain
-@pytest.mark.parametrize("experts", [{"deepfm": 3}, ["deepfm"]])
-def test_experts_that_are_no_specs_are_refused(experts: object) -> None:
-    with pytest.raises(ValueError, match=r"specs by name, such as .*deepfm.*Found"):
-        HeterogeneousPLESpec(experts=experts)
-
-
-def fitted(spec: HeterogeneousPLESpec, schema: Schema = SCHEMA) -> Fitted:
-    model, scaler = built(spec, schema=schema), Scaler.fit(schema, people(40))
-    return Fitted(model, spec, schema, scaler)
-
-
-@each
-def test_a_saved_model_answers_as_before(
-    spec: HeterogeneousPLESpec, tmp_path: Path
-) -> None:
-    before, batch = fitted(spec), people()
-    save(before, tmp_path)
-    after = load(tmp_path)
-    assert (after.spec, after.schema) == (spec, SCHEMA)
-    everyone = torch.arange(BATCH)
-    found, wanted = (laws.cut(own.output(batch), everyone) for own in (after, before))
-    assert all(map(torch.equal, found, wanted))
-
-
-def arrays(batch: Batch) -> dict[str, np.ndarray]:
-    return fields(batch) | {"batch_states": batch.states.numpy()}
-
-
-@pytest.mark.plain
-def test_onnx_runtime_answers_as_torch_does(tmp_path: Path) -> None:
-    transport = replace(TRANSPORT["metric"], iterations=2)
-    experts = {"lightgcn": FOUR["lightgcn"], "optimal_transport": transport}
-    own = fitted(replace(SPEC, experts=experts), EVEN)
-    path = to_onnx(own, tmp_path / "model.onnx", logits=True)
-    session = onnxruntime.InferenceSession(path)
-    for size in (5, 100):
-        batch = people(size)
-        given = arrays(batch)
-        asked = {i.name: given[i.name] for i in session.get_inputs()}
-        assert "batch_states" in asked
-        wanted = own.output(batch).logits
-        found = session.run(list(wanted), asked)
-        for logits, answer in zip(wanted.values(), found, strict=True):
-            close(torch.from_numpy(answer), logits, 1e-5)
-
-
-def gradients(logits: Iterable[Tensor], model: nn.Module) -> list[Tensor | None]:
-    model.zero_grad()
-    torch.stack([z.square().sum() for z in logits]).sum().backward()
-    return [p.grad for p in model.parameters()]
-
-
-@pytest.mark.plain
-def test_the_compiled_form_is_the_same() -> None:
-    model, batch = built().train(), people()
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    found, wanted = compiled(batch), model(batch)
-    close(found, wanted, 1e-5)
-    one, other = (gradients(x.logits.values(), model) for x in (found, wanted))
-    close(one, other, 1e-5)

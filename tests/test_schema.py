@@ -34,7 +34,7 @@ def full() -> Schema:
         vectors=(Vector(name="graph", dim=64),),
         transfers=(
             Transfer(source="ctr", target="cvr"),
-            Transfer(source="cvr", target="spend"),
+            Transfer(source="cvr", target="spend", kind="inverse", strength=-0.3),
         ),
     )
 
@@ -51,7 +51,21 @@ def test_columns_keep_their_order_and_kind() -> None:
 
 def test_a_schema_survives_json() -> None:
     schema = full()
-    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    found = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+    assert found == schema
+    kinds = [(edge.kind, edge.strength) for edge in found.transfers]
+    assert kinds == [("sequential", 0.5), ("inverse", -0.3)]
+
+
+def test_an_edge_of_an_older_file_is_sequential() -> None:
+    data = full().to_json()
+    data["transfers"] = [{"source": "ctr", "target": "cvr"}]
+    (edge,) = Schema.from_json(data).transfers
+    assert edge == Transfer(source="ctr", target="cvr", kind="sequential", strength=0.5)
+
+
+def test_a_task_may_weigh_nothing() -> None:
+    assert TaskSpec(name="t", weight=0.0).weight == 0
 
 
 @pytest.mark.plain
@@ -84,8 +98,15 @@ def test_nothing_can_be_changed_afterwards() -> None:
         (lambda: TaskSpec(name="t", kind="rank"), "Kind of task 't' must be one of"),
         (lambda: TaskSpec(name="t", kind="multiclass"), "'multiclass' with classes=1"),
         (lambda: TaskSpec(name="t", classes=2), "'binary' with classes=2"),
-        (lambda: TaskSpec(name="t", weight=-1.0), "'t' needs weight >= 0. Found -1"),
+        (lambda: TaskSpec(name="t", weight=-1.0), "'t' needs a finite weight .*-1.0"),
         (lambda: TaskSpec(name="t", weight=float("nan")), "weight >= 0. Found nan"),
+        (lambda: TaskSpec(name="t", weight=float("inf")), "weight >= 0. Found inf"),
+        (lambda: Transfer(source="a", target="b", kind="invers"),
+         "Kind of transfer a -> b must .*'feature'.*Found 'invers'. Did .*'inverse'"),
+        (lambda: Transfer(source="a", target="b", strength=float("nan")),
+         "strength of transfer a -> b must be finite. Found nan"),
+        (lambda: Transfer(source="a", target="b", strength=float("-inf")),
+         "strength of transfer a -> b must be finite. Found -inf"),
         (lambda: TaskSpec(name="t", scale=(0.0, 2.0)), "Only a regression has a scale"),
         (lambda: TaskSpec(name="t", kind="regression", scale=(0.0, 0.0)),
          r"finite deviation above zero. Found \(0.0, 0.0\)"),
@@ -124,14 +145,20 @@ def _transfers(*edges: tuple[str, str]) -> tuple[Transfer, ...]:
 
 
 def test_transfers_name_tasks_and_form_no_cycle() -> None:
-    with pytest.raises(ValueError, match=r"ctr -> ltv names an unknown task 'ltv'"):
-        Schema(features=(), tasks=TASKS, transfers=_transfers(("ctr", "ltv")))
-    for cycle in (
-        [("ctr", "ctr")],
-        [("ctr", "cvr"), ("cvr", "spend"), ("spend", "ctr")],
+    for edge in (("ctr", "satge"), ("satge", "ctr")):
+        unknown = "{} -> {} names an unknown task 'satge'.*Did you mean 'stage'"
+        with pytest.raises(ValueError, match=unknown.format(*edge)):
+            Schema(features=(), tasks=TASKS, transfers=_transfers(edge))
+    for cycle, told in (
+        ([("ctr", "ctr")], "ctr -> ctr"),
+        ([("ctr", "cvr"), ("spend", "spend")], "spend -> spend"),
+        ([("ctr", "cvr"), ("cvr", "ctr")], "(ctr -> cvr -> ctr|cvr -> ctr -> cvr)"),
     ):
-        with pytest.raises(ValueError, match=r"must form no cycle. Found .*ctr -> "):
+        with pytest.raises(ValueError, match=rf"must form no cycle. Found {told}\.$"):
             Schema(features=(), tasks=TASKS, transfers=_transfers(*cycle))
+    twice = _transfers(("ctr", "cvr"), ("ctr", "spend"), ("ctr", "cvr"))
+    with pytest.raises(ValueError, match=r"Transfers must be unique.*\['ctr -> cvr'\]"):
+        Schema(features=(), tasks=TASKS, transfers=twice)
     forks = _transfers(("ctr", "cvr"), ("ctr", "spend"), ("cvr", "spend"))
     assert len(Schema(features=(), tasks=TASKS, transfers=forks).transfers) == 3
 

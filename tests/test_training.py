@@ -1,6 +1,7 @@
 """A run is a function of its arguments, and ends at its best epoch."""
 
 import random
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,41 @@ def test_a_run_is_a_loop_that_anyone_can_write():
         fitted.model.parameters(), model.parameters(), strict=True
     ):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_with_a_frozen_part_is_a_loop_that_anyone_can_write():
+    spec = replace(BOTTOM, trunk=replace(SMALL, norm="batch"))
+    training = Training(epochs=2, batch_size=32, clip=0.5)
+    common = {"training": training, "seed": 3, "device": "cpu"}
+    start = fit(mixed(seed=4), spec, **common)
+    found = fit(mixed(), spec, start=start, frozen=("trunk",), **common)
+    study, model = mixed(), deepcopy(start.model)
+    rows = study.part("train")
+    rows = replace(rows, batch=start.scaler(rows.batch))
+    loader = Loader(rows, 32, shuffle=True, seed=3)
+    free = {n: p for n, p in model.named_parameters() if not n.startswith("trunk")}
+    flat = [p for n, p in free.items() if n.endswith("bias")]
+    rest = [p for n, p in free.items() if not n.endswith("bias")]
+    groups = [{"params": rest, "weight_decay": 0.01}, {"params": flat}]
+    optimiser = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.0, fused=True)
+    weights = torch.tensor([task.weight for task in study.schema.tasks])
+    states = []
+    for _ in range(2):
+        model.train()
+        model.trunk.eval()
+        for piece in loader:
+            logits = model(piece.batch).logits
+            losses = task_losses(
+                study.schema.tasks, logits, piece.labels, piece.weights
+            )
+            optimiser.zero_grad()
+            (weights * losses.values).sum().backward()
+            torch.nn.utils.clip_grad_norm_(list(free.values()), 0.5)
+            optimiser.step()
+        states.append(deepcopy(model.state_dict()))
+    wanted = states[found.best_epoch - 1]
+    for name, tensor in found.model.state_dict().items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.plain  # the shape checker itself draws random numbers

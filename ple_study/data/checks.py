@@ -10,6 +10,7 @@ from ple_study.names import nearest
 from ple_study.schema import Schema, TaskSpec
 
 SPLITS = ("train", "val", "test")
+ROUNDING = 1e-4  # by which a customer's shares of clusters may miss one
 
 
 def check_split(split: Mapping[str, Tensor], size: int) -> None:
@@ -33,17 +34,21 @@ def check_lengths(schema: Schema, rows: Rows) -> None:
             f"Weights must name tasks of {list(schema.task_names)}. Found {unknown}."
             f"{nearest(unknown[0], schema.task_names)}"
         )
-    named = {**{f"weights of {k}": v for k, v in rows.weights.items()}, **rows.labels}
-    named |= {k: v.values for k, v in rows.batch.events.items()}
+    flat = {**{f"weights of {k}": v for k, v in rows.weights.items()}, **rows.labels}
+    named = flat | {k: v.values for k, v in rows.batch.events.items()}
     named |= {k: v.points for k, v in rows.batch.diagrams.items()}
     named |= rows.batch.vectors
+    whole = {f"batch.{k}": v for k, v in vars(rows.batch).items()}
+    named |= {k: v for k, v in whole.items() if isinstance(v, Tensor)}
     wrong = {k: len(v) for k, v in named.items() if len(v) != len(rows)}
     if wrong:
         raise ValueError(f"All parts need {len(rows)} rows. Found {wrong}.")
-    flat = [*rows.labels.items(), *rows.weights.items()]
-    deep = {k: tuple(v.shape) for k, v in flat if v.ndim != 1}
+    deep = {k: tuple(v.shape) for k, v in flat.items() if v.ndim != 1}
     if deep:
         raise ValueError(f"Labels and weights are one number a row. Found {deep}.")
+    other = {k: v.dtype for k, v in flat.items() if not v.is_floating_point()}
+    if other:
+        raise ValueError(f"Labels and weights are floating point. Found {other}.")
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
@@ -54,6 +59,11 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
                 f"Weights of task {name!r} must be finite and zero or more. Found "
                 f"{float(weight[~good][0])}."
             )
+        if not weight.any():
+            raise ValueError(
+                f"Weights of task {name!r} are above zero in some row. Found zero "
+                "throughout; a task that should not train has weight=0 itself."
+            )
 
 
 def check_shapes(schema: Schema, batch: Batch) -> None:
@@ -63,14 +73,14 @@ def check_shapes(schema: Schema, batch: Batch) -> None:
         {s.name: (s.steps, len(s.channels)) for s in schema.sequences},
         set(schema.diagrams),
         tuple(schema.states),
-        schema.clusters,
+        (schema.clusters,),
         {v.name: v.dim for v in schema.vectors},
     )
     found = (
         {name: tuple(e.values.shape[1:]) for name, e in batch.events.items()},
         set(batch.diagrams),
         (0, 0) if states is None else tuple(states.shape[1:]),
-        0 if clusters is None else clusters.shape[1],
+        (0,) if clusters is None else tuple(clusters.shape[1:]),
         {name: vector.shape[1] for name, vector in batch.vectors.items()},
     )
     if wanted != found:
@@ -90,6 +100,27 @@ def check_shapes(schema: Schema, batch: Batch) -> None:
                 f"A row of {name} is finite, or NaN throughout where there is none. "
                 f"Found {row[~good][0].tolist()[:5]}."
             )
+    if clusters is not None:
+        _check_clusters(clusters)
+
+
+def _check_clusters(clusters: Tensor) -> None:
+    """A customer's shares of the clusters; NaN throughout for one of whom none are."""
+    if not clusters.is_floating_point():
+        raise ValueError(
+            "Clusters are shares, a row a customer, in floating point. Found "
+            f"{clusters.dtype}."
+        )
+    good = (clusters >= 0).all(1) & ((clusters.sum(1) - 1).abs() <= ROUNDING)
+    wrong = (~(good | clusters.isnan().all(1))).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(
+            f"A row of clusters is zero or more and adds up to 1 within {ROUNDING}, or "
+            "is NaN throughout where there is none. Found "
+            f"{clusters[row].tolist()[:5]}, whose sum is {float(clusters[row].sum())}, "
+            f"in row {row}."
+        )
 
 
 def check_real(batch: Batch) -> None:
@@ -146,8 +177,9 @@ def check_batch(schema: Schema, batch: Batch) -> None:
 def check_labels(task: TaskSpec, labels: Mapping[str, Tensor], train: Tensor) -> None:
     if task.name not in labels:
         raise ValueError(f"Task {task.name!r} has no labels. Found {list(labels)}.")
-    known = labels[task.name][~labels[task.name].isnan()]
-    if labels[task.name][train].isnan().all():
+    label = labels[task.name]
+    known = label[~label.isnan()]
+    if label[train].isnan().all():
         raise ValueError(
             f"Task {task.name!r} has no observed label among the training rows."
         )

@@ -9,15 +9,12 @@ from dataclasses import replace
 
 from ple_study.schema import TaskSpec, Transfer
 
-TRANSFERS = tuple(
-    Transfer(source=source, target=target)
-    for source, target in (
-        ("ctr", "cvr"),
-        ("churn", "retention"),
-        ("cvr", "ltv"),
-        ("nba", "spending_category"),
-        ("spending_category", "brand_prediction"),
-    )
+TRANSFERS = (
+    Transfer(source="ctr", target="cvr", kind="sequential"),
+    Transfer(source="churn", target="retention", kind="inverse"),
+    Transfer(source="cvr", target="ltv", kind="feature"),
+    Transfer(source="nba", target="spending_category", kind="feature"),
+    Transfer(source="spending_category", target="brand_prediction", kind="feature"),
 )
 MODES: Mapping[str, str] = {
     "engagement": "journey",

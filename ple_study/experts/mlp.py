@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ple_study.experts.dropout import dropout
 from ple_study.experts.relu_chains import Chain, relu_chains
 
 Activation = Literal["relu", "silu"]
@@ -142,6 +143,25 @@ class ParallelMLP(nn.Module):
             x = norms[depth][lane](maps[depth][lane](lanes[lane]))
             lanes[lane] = self._activate(x)
         return lanes
+
+    def lane(
+        self,
+        number: int,
+        inputs: Float[Tensor, "batch dim_in"],
+        shift: Float[Tensor, "batch _"] | None = None,
+    ) -> Float[Tensor, "batch {self.dim}"]:
+        """What one lane alone answers; ``shift`` is added to its first linear map."""
+        x = inputs
+        linears = cast(list[ParallelLinear], list(self.layers))
+        for depth, linear in enumerate(linears):
+            weight, bias = linear.weight[number], linear.bias[number]
+            begin = bias if depth or shift is None else bias + shift
+            norm = cast(nn.ModuleList, self.norms[depth])[number]
+            x = norm(torch.addmm(begin, x, weight.T))
+            x = F.relu(x) if self.spec.activation == "relu" else F.silu(x)
+            if self.training and self.spec.dropout:
+                x = dropout(x, self.spec.dropout)
+        return x
 
     def _normalise(self, x: Tensor, norms: list[nn.Module]) -> Tensor:
         if self.spec.norm == "none":

@@ -1,11 +1,11 @@
 """What each task's answer costs: one mean over the rows where the task was observed.
 
 Everything is computed from logits, in float32 at least, without asking the device for
-a value. Tasks of one kind and width share one call.
+a value. Tasks of one kind, loss and width share one call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from ple_study.schema import TaskSpec
 
 Labels = Mapping[str, Float[Tensor, " batch"]]
 RowLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Group = tuple[str, str, tuple[float, float], int]
 
 
 class TaskLosses(NamedTuple):
@@ -47,9 +48,10 @@ def task_losses(
     """
     weights = weights or {}
     _check_names(tasks, logits, labels, weights)
-    groups: dict[tuple[str, str, int], list[int]] = {}
+    groups: dict[Group, list[int]] = {}
     for place, task in enumerate(tasks):
-        groups.setdefault((task.kind, task.loss, task.outputs), []).append(place)
+        group = task.kind, task.loss, task.focal, task.outputs
+        groups.setdefault(group, []).append(place)
     order = [place for places in groups.values() for place in places]
     names = [tasks[place].name for place in order]
     dtype = reduce(
@@ -92,7 +94,7 @@ def _row_weights(
 
 
 def _row_losses(
-    groups: Mapping[tuple[str, str, int], Sequence[int]],
+    groups: Mapping[Group, Sequence[int]],
     names: Sequence[str],
     logits: Mapping[str, Tensor],
     labels: Float[Tensor, "task batch"],
@@ -100,20 +102,38 @@ def _row_losses(
 ) -> Float[Tensor, "task batch"]:
     """The loss of every row, group by group; what was not observed is meaningless."""
     parts, start = [], 0
-    for (kind, loss, _), places in groups.items():
+    for (kind, loss, focal, _), places in groups.items():
         group = slice(start, start + len(places))
         start = group.stop
         members = [logits[name] for name in names[group]]
         # One task alone is a view; stacking would copy its classes.
         stacked = torch.stack(members) if len(members) > 1 else members[0][None]
         scores = stacked.to(labels.dtype)
-        parts.append(ROW_LOSS[kind, loss](scores, labels[group], observed[group]))
+        focused = loss == "focal"
+        row_loss = partial(_focal, focal) if focused else ROW_LOSS[kind, loss]
+        parts.append(row_loss(scores, labels[group], observed[group]))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _binary(logits: Tensor, labels: Tensor, _: Tensor) -> Tensor:
     # l = -y log p - (1 - y) log(1 - p), p = sigmoid(z)
     return F.binary_cross_entropy_with_logits(logits[..., 0], labels, reduction="none")
+
+
+def _focal(
+    focal: tuple[float, float], logits: Tensor, labels: Tensor, _: Tensor
+) -> Tensor:
+    """l = -a_t (1 - p_t)^gamma log p_t (Lin et al., ICCV 2017, equation 5).
+
+    p_t is the probability of the label that was found, p_t = sigmoid(z_t) with
+    z_t = (2 y - 1) z; a_t is alpha where the label is 1 and 1 - alpha where it is 0.
+    """
+    alpha, gamma = focal
+    z = (2 * labels - 1) * logits[..., 0]
+    share = alpha * labels + (1 - alpha) * (1 - labels)
+    # A power below one has no derivative at zero, which a sigmoid reaches.
+    doubt = torch.sigmoid(-z).clamp(min=torch.finfo(z.dtype).tiny)
+    return -share * doubt**gamma * F.logsigmoid(z)
 
 
 def _squared(logits: Tensor, labels: Tensor, _: Tensor) -> Tensor:

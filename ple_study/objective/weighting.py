@@ -1,5 +1,7 @@
 """From one loss a task to the one number that training minimises."""
 
+# ruff: noqa: ARG002 - not every kind looks at the shared parameters
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
 
+from ple_study.names import one_of
 from ple_study.objective.losses import TaskLosses
 from ple_study.schema import TaskSpec
 
@@ -47,9 +50,7 @@ class Weighting(nn.Module, ABC):
         the tasks' gradients in them; the others need none.
         """
 
-    def forward(
-        self, losses: TaskLosses, shared: Parameters = ()
-    ) -> Float[Tensor, ""]:
+    def forward(self, losses: TaskLosses, shared: Parameters = ()) -> Float[Tensor, ""]:
         return self.terms(losses, shared).sum()
 
     def begin_epoch(self, epoch: int) -> None:
@@ -65,6 +66,25 @@ class WeightingSpec(Protocol):
     """Numbers and names that build a weighting of tasks, in the schema's order."""
 
     def build(self, tasks: Sequence[TaskSpec]) -> Weighting: ...
+
+
+def check_positive(spec: object, *names: str) -> None:
+    """Raises ValueError when a number of these names is not finite and above zero."""
+    for name in names:
+        value = getattr(spec, name)
+        if not 0 < value < math.inf:
+            kind = type(spec).__name__
+            raise ValueError(f"{kind} needs a finite {name} above zero. Found {value}.")
+
+
+def over_processes(losses: TaskLosses) -> tuple[Tensor, Tensor]:
+    """Each task's loss, and one where it is present, summed over all processes."""
+    count = losses.present.to(losses.values.dtype)
+    total = losses.values.detach() * count
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(total)
+        distributed.all_reduce(count)
+    return total, count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +106,7 @@ class FixedWeighting(Weighting):
 
 @dataclass(frozen=True, kw_only=True)
 class UncertaintyWeightingSpec:
-    """Learned weights (Kendall et al., CVPR 2018), one log variance a task.
+    """Learned weights (Kendall et al., CVPR 2018, equation 7), a log variance a task.
 
     ``start``: every log variance begins at ``zero``, or at the logarithm of the first
     ``loss`` that its task shows, where its derivative is zero. ``bound``: it stays in
@@ -99,17 +119,8 @@ class UncertaintyWeightingSpec:
     lr_factor: float = 20.0
 
     def __post_init__(self) -> None:
-        if self.start not in get_args(Start):
-            raise ValueError(
-                f"A start is one of {get_args(Start)}. Found {self.start!r}."
-            )
-        for name in ("bound", "lr_factor"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(
-                    f"Uncertainty weighting needs a finite {name} above zero. "
-                    f"Found {value}."
-                )
+        one_of("Start of uncertainty weighting", self.start, get_args(Start))
+        check_positive(self, "bound", "lr_factor")
 
     def build(self, tasks: Sequence[TaskSpec]) -> "UncertaintyWeighting":
         return UncertaintyWeighting(tasks, self)
@@ -150,12 +161,67 @@ class UncertaintyWeighting(Weighting):
     @torch.no_grad()
     def _start(self, losses: TaskLosses) -> None:
         """s_k = log L_k for tasks seen for the first time, alike in every process."""
-        present = losses.present.to(losses.values.dtype)
-        total = losses.values * present
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(total)
-            distributed.all_reduce(present)
-        first = (present > 0) & ~self.started
-        begin = (total / present).log().to(self.log_variances)
+        total, count = over_processes(losses)
+        first = (count > 0) & ~self.started
+        begin = (total / count).log().to(self.log_variances)
         self.log_variances.copy_(begin.where(first, self.log_variances))
         self.started |= first
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicWeightAverageSpec:
+    """Weights by how fast the losses fall (Liu et al., CVPR 2019, equation 7).
+
+    The higher the ``temperature``, the more alike the weights.
+    """
+
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "temperature")
+
+    def build(self, tasks: Sequence[TaskSpec]) -> "DynamicWeightAverage":
+        return DynamicWeightAverage(tasks, self)
+
+
+class DynamicWeightAverage(Weighting):
+    """sum_k w_k v_k L_k, with v = K softmax(r / T) and the task's own weight w_k.
+
+    r_k is the mean of L_k over the last epoch's batches by that of the epoch before:
+    one in the first two epochs, and for a task that either epoch held no label of.
+    Batches are counted while training, epochs as ``begin_epoch`` is told: an epoch that
+    begins again drops what it had counted.
+    """
+
+    def __init__(
+        self, tasks: Sequence[TaskSpec], spec: DynamicWeightAverageSpec
+    ) -> None:
+        super().__init__(tasks)
+        self.spec = spec
+        self.factors: Tensor
+        self.counted: Tensor
+        self.means: Tensor
+        self.epoch: Tensor
+        self.register_buffer("factors", torch.ones(len(tasks)))
+        # sum and number of the losses so far; means of the last epoch, of that before
+        self.register_buffer("counted", torch.zeros(2, len(tasks)))
+        self.register_buffer("means", torch.full((2, len(tasks)), torch.nan))
+        self.register_buffer("epoch", torch.tensor(-1))
+
+    def terms(
+        self, losses: TaskLosses, shared: Parameters = ()
+    ) -> Float[Tensor, " task"]:
+        if self.training:
+            self.counted += torch.stack(over_processes(losses)).to(self.counted)
+        return self.weights * self.factors * losses.values
+
+    def begin_epoch(self, epoch: int) -> None:
+        if epoch > self.epoch:
+            total, count = self.counted
+            self.means = torch.stack([total / count, self.means[0]])
+            ratios = self.means[0] / self.means[1]
+            known = ratios.where(ratios.isfinite(), 1.0)
+            softmax = torch.softmax(known / self.spec.temperature, dim=0)
+            self.factors = len(known) * softmax
+        self.counted = torch.zeros_like(self.counted)
+        self.epoch.fill_(epoch)

@@ -57,11 +57,12 @@ def changed(rows: Rows, **fields: object) -> Rows:
         ({"events": {"days": Events(torch.zeros(9, 6, 2), torch.ones(9, 6) > 0)}},
          r"All parts need 23 rows. Found \{'days': 9\}"),
         ({"diagrams": {}}, r"Found .*set\(\)"),
-        ({"states": None}, r"Found .*\(0, 0\), 5"),
-        ({"vectors": {}}, r"vectors .*\{'graph': 4\}\). Found .*5, \{\}"),
+        ({"states": None}, r"Found .*\(0, 0\), \(5,\)"),
+        ({"vectors": {}}, r"vectors .*\{'graph': 4\}\). Found .*\(5,\), \{\}"),
         ({"vectors": {"graph": torch.eye(SIZE)[:, :4].log() * 0}},
          r"A row of vector 'graph' is finite, or NaN throughout.*Found \[-?0.0, nan"),
-        ({"clusters": torch.zeros(SIZE, 6)}, r"Found .*\(3, 16\), 6"),
+        ({"clusters": torch.zeros(SIZE, 6)}, r"Found .*\(3, 16\), \(6,\)"),
+        ({"clusters": None}, r"Found .*\(3, 16\), \(0,\)"),
     ],
 )  # fmt: skip
 def test_a_batch_that_breaks_the_schema_is_refused(
@@ -69,6 +70,15 @@ def test_a_batch_that_breaks_the_schema_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         study_of(changed(rows_of(), **fields))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("name", ["categorical", "states", "clusters", "customer"])
+def test_every_part_has_a_row_a_customer(name: str) -> None:
+    rows = rows_of()
+    some = {name: getattr(rows.batch, name)[:9]}
+    with pytest.raises(ValueError, match=rf"need 23 rows. Found \{{'batch.{name}': 9"):
+        study_of(changed(rows, **some))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -83,6 +93,51 @@ def test_a_customers_states_are_whole_or_absent(value: float) -> None:
         study_of(rows)
 
 
+ROW = "adds up to 1 within 0.0001, or is NaN throughout"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.25, 0.25, 0.25, 0.25, 0.25], r"\[0.25, .*sum is 1.25, in row 9"),
+        ([0.2, 0.2, 0.2, 0.2, 0.1998], r".*sum is 0.999[78].*, in row 9"),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], r".*sum is 0.0, in row 9"),
+        ([-0.5, 0.5, 0.5, 0.25, 0.25], r"\[-0.5, 0.5.*sum is 1.0, in row 9"),
+        ([torch.nan, 0.25, 0.25, 0.25, 0.25], r"\[nan, 0.25.*sum is nan, in row 9"),
+        ([torch.inf, 0.0, 0.0, 0.0, 0.0], r"\[inf, .*sum is inf, in row 9"),
+    ],
+)
+def test_shares_of_clusters_add_up_to_one_or_there_are_none(
+    row: list[float], message: str, dtype: torch.dtype
+) -> None:
+    rows = rows_of()
+    rows = changed(rows, clusters=rows.batch.clusters.to(dtype))
+    rows.batch.clusters[4] = torch.nan
+    rows.batch.clusters[5] = torch.tensor([0.2, 0.2, 0.2, 0.2, 0.20005])
+    rows.batch.clusters[6] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])
+    study_of(rows)
+    rows.batch.clusters[9] = torch.tensor(row)
+    rows.batch.clusters[17] = -1.0  # the first wrong row is told
+    with pytest.raises(ValueError, match=f"A row of clusters.*{ROW}.*Found {message}"):
+        study_of(rows)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("clusters", "message"),
+    [
+        (torch.eye(5).long()[torch.arange(SIZE) % 5], "are shares.*Found torch.int64"),
+        (torch.arange(SIZE) % 5, r"promises .*\(5,\).* Found .*\(3, 16\), \(\)"),
+    ],
+)
+def test_a_number_of_a_cluster_is_no_share(
+    clusters: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        study_of(changed(rows_of(), clusters=clusters))
+
+
 @pytest.mark.parametrize(
     ("task", "value", "message"),
     [
@@ -94,7 +149,9 @@ def test_a_customers_states_are_whole_or_absent(value: float) -> None:
         ),
         ("churn", 0.5, r"binary task 'churn' must be whole .*Found 0.5"),
         ("stage", 4.0, r"multiclass task 'stage' must be whole numbers in 0..3"),
-        ("spend", torch.inf, r"regression task 'spend' must be finite"),
+        ("spend", torch.inf, r"regression task 'spend' must be finite.*Found inf"),
+        ("spend", -torch.inf, r"regression task 'spend' must be finite.*Found -inf"),
+        ("stage", torch.inf, r"task 'stage' must be whole numbers in 0..3.*Found inf"),
     ],
 )
 def test_a_label_out_of_range_is_refused(task: str, value: float, message: str) -> None:
@@ -135,6 +192,26 @@ def test_labels_and_weights_belong_to_tasks() -> None:
     deep = {**rows.labels, "spend": rows.labels["spend"][:, None]}
     with pytest.raises(ValueError, match=r"one number a row. Found .*'spend': \(23, 1"):
         study_of(replace(rows, labels=deep))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_labels_and_weights_are_floating_point(dtype: torch.dtype) -> None:
+    rows, ones = rows_of(), torch.ones(SIZE, dtype=dtype)
+    with pytest.raises(ValueError, match=rf"point. Found \{{'stage': {dtype}\}}"):
+        study_of(replace(rows, labels={**rows.labels, "stage": ones}))
+    with pytest.raises(ValueError, match=rf"\{{'weights of spend': {dtype}\}}"):
+        study_of(replace(rows, weights={"spend": ones}))
+    wide = {name: label.double() for name, label in rows.labels.items()}
+    assert study_of(replace(rows, labels=wide)).rows.labels == wide
+
+
+def test_weights_that_are_zero_throughout_are_refused() -> None:
+    weights = torch.zeros(SIZE)
+    with pytest.raises(ValueError, match=r"Weights of task 'spend' are above zero in"):
+        study_of(replace(rows_of(), weights={"spend": weights}))
+    weights[4] = 0.5
+    study_of(replace(rows_of(), weights={"spend": weights}))
 
 
 @pytest.mark.parametrize("value", [-1.0, torch.nan, torch.inf])

@@ -4,7 +4,7 @@ from ple_study.data.thread import MODES, PREFERRED, TRANSFERS, preferring
 from ple_study.data.world.tasks import tasks
 from ple_study.gates.attention import prior_table
 from ple_study.model import seven
-from ple_study.schema import TaskSpec
+from ple_study.schema import TaskSpec, Transfer
 
 ORDER = (
     "deepfm",
@@ -67,3 +67,22 @@ def test_every_task_of_the_bank_hears_the_mode_of_the_thread() -> None:
     active = {task.spec.name for task in tasks(brands=50) if task.active}
     assert active == set(SIGNS)
     assert {name for e in TRANSFERS for name in (e.source, e.target)} <= active
+
+
+def test_five_edges_of_three_kinds() -> None:
+    told = {
+        "sequential": ["ctr -> cvr"],
+        "inverse": ["churn -> retention"],
+        "feature": [
+            "cvr -> ltv",
+            "nba -> spending_category",
+            "spending_category -> brand_prediction",
+        ],
+    }
+    wanted = {
+        Transfer(source=source, target=target, kind=kind, strength=0.5)
+        for kind, edges in told.items()
+        for source, target in (edge.split(" -> ") for edge in edges)
+    }
+    assert set(TRANSFERS) == wanted
+    assert len(TRANSFERS) == 5

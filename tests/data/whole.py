@@ -36,7 +36,7 @@ def rows_of() -> Rows:
         events={"days": Events(torch.rand(SIZE, 6, 2), torch.ones(SIZE, 6) > 0)},
         diagrams={"app": Diagrams(torch.rand(SIZE, 7, 3), torch.ones(SIZE, 7) > 0)},
         states=torch.rand(SIZE, 3, 16),
-        clusters=torch.rand(SIZE, 5),
+        clusters=torch.rand(SIZE, 5).softmax(1),
         vectors={"graph": torch.rand(SIZE, 4)},
         customer=torch.arange(SIZE),
     )

@@ -164,6 +164,58 @@ def test_dropout_differs_by_lane_and_keeps_the_mean(own: bool) -> None:
     close(mlp.eval()(x), [torch.full((100, 80), 3.5)] * 2)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("shifted", [False, True])
+def test_one_lane_alone(
+    shifted: bool, norm: str, activation: str, training: bool
+) -> None:
+    """Is a plain network, whose first layer has a bias of its own for every row."""
+    spec = MLPSpec(dims=(8, 7), norm=norm, activation=activation)
+    mlp = unsettled(ParallelMLP(EXPERTS, 6, spec)).train(training)
+    nets = [plain_lane(mlp, lane, 6) for lane in range(EXPERTS)]
+    ours, draw = leaves(6, True), torch.randn(EXPERTS, BATCH, 8).double()
+    theirs = [x.detach().clone().requires_grad_() for x in ours]
+    found, wanted = [], []
+    for lane, (net, shift) in enumerate(zip(nets, draw, strict=True)):
+        found.append(mlp.lane(lane, ours[lane], shift if shifted else None))
+        rows = net[0][0](theirs[lane]) + (shift if shifted else 0)
+        wanted.append(net[1:](net[0][1:](rows)))
+    close(found, wanted)
+    backward(found)
+    backward(wanted)
+    close([x.grad for x in ours], [x.grad for x in theirs])
+    close(*gradients(mlp, nets))
+    close(*statistics(mlp, nets))
+
+
+def test_lanes_one_by_one_are_the_lanes_together() -> None:
+    mlp = unsettled(ParallelMLP(EXPERTS, 6, MLPSpec(dims=(8, 7), norm="layer")))
+    xs = leaves(6, True)
+    one_by_one = [mlp.lane(number, x) for number, x in enumerate(xs)]
+    close(one_by_one, mlp(xs))
+    shift = torch.randn(BATCH, 8).double()
+    assert not torch.equal(mlp.lane(0, xs[0], shift), one_by_one[0])
+    identity = ParallelMLP(EXPERTS, 6, MLPSpec(dims=()))
+    assert identity.lane(2, xs[0]) is xs[0]
+
+
+def test_a_lane_alone_drops_out_at_every_depth_in_training_alone() -> None:
+    mlp = ParallelMLP(2, 6, MLPSpec(dims=(80, 90), dropout=0.5))
+    with torch.no_grad():
+        for p in mlp.parameters():
+            p.fill_(0.5)
+    x = torch.ones(100, 6)
+    found = mlp.lane(1, x)
+    assert 0.4 < (found == 0).double().mean() < 0.6
+    # 1 + a half of 7 for each of the 80 that are left, so that rows differ
+    assert len(found.amax(1).unique()) > 10
+    assert abs(found.mean().item() / 140.5 - 1) < 0.05
+    mlp.eval()
+    close(mlp.lane(1, x), torch.full((100, 90), 140.5))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

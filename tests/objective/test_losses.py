@@ -21,6 +21,9 @@ TASKS = (
     TaskSpec(name="level", kind="multiclass", classes=3),
     TaskSpec(name="stage", kind="multiclass", classes=6),
     TaskSpec(name="item", kind="contrastive", classes=8, loss="in_batch"),
+    TaskSpec(name="click", loss="focal", focal=(0.2, 1.5)),
+    TaskSpec(name="lapse", loss="focal", focal=(0.6, 0.0)),
+    TaskSpec(name="view", loss="focal", focal=(0.2, 1.5)),
 )
 ROWS = 8 * BATCH
 
@@ -38,7 +41,7 @@ def study(seed=0, rows=ROWS, dtype=torch.float64):
         labels[task.name] = found.masked_fill(
             torch.rand(rows, generator=draw) < 0.3, torch.nan
         )
-    for name in ("churn", "spend", "stage", "store"):
+    for name in ("churn", "spend", "stage", "store", "view"):
         weight = torch.rand(rows, generator=draw, dtype=dtype)
         weights[name] = weight.masked_fill(torch.rand(rows, generator=draw) < 0.2, 0)
     return logits, labels, weights
@@ -51,7 +54,12 @@ def row_by_row(task, logits, labels, weights):
     z, y, w = logits[task.name][kept], labels[task.name][kept], weight[kept]
     if task.kind == "regression":
         z, y = z / task.scale[1], y / task.scale[1]
-    if task.kind == "binary":
+    if task.loss == "focal":
+        (alpha, gamma), p = task.focal, z[:, 0].sigmoid()
+        ones = -alpha * (1 - p) ** gamma * p.log()
+        zeros = -(1 - alpha) * p**gamma * (1 - p).log()
+        rows = ones.where(y == 1, zeros)
+    elif task.kind == "binary":
         rows = F.binary_cross_entropy(z[:, 0].sigmoid(), y, reduction="none")
     elif task.kind == "regression" and task.loss == "huber":
         rows = F.smooth_l1_loss(z[:, 0], y, reduction="none")
@@ -237,7 +245,13 @@ def test_weights_of_an_unknown_task_are_refused():
 
 @pytest.mark.parametrize(
     ("kind", "classes", "loss"),
-    [("binary", 1, "huber"), ("regression", 1, "in_batch"), ("multiclass", 3, "huber")],
+    [
+        ("binary", 1, "huber"),
+        ("regression", 1, "in_batch"),
+        ("regression", 1, "focal"),
+        ("multiclass", 3, "huber"),
+        ("multiclass", 3, "focal"),
+    ],
 )
 def test_a_loss_of_another_kind_is_refused(kind, classes, loss):
     with pytest.raises(ValueError, match=f"Loss of the {kind} task 'x' must be one of"):
@@ -262,4 +276,5 @@ def test_no_number_of_a_task_is_made_a_tensor():
     with Operations() as seen:
         task_losses(TASKS, logits, labels, weights)
     assert "huber_loss" in seen.names
+    assert seen.names.count("log_sigmoid_forward") == 2  # two alike share one call
     assert "lift_fresh" not in seen.names  # what torch.tensor and new_tensor end with

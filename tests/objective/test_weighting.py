@@ -8,6 +8,7 @@ from torch import distributed, multiprocessing, nn
 
 from ple_study.objective.losses import TaskLosses, task_losses
 from ple_study.objective.weighting import (
+    DynamicWeightAverageSpec,
     FixedWeightingSpec,
     UncertaintyWeightingSpec,
     Weighting,
@@ -17,7 +18,8 @@ from ple_study.schema import TaskSpec
 
 WEIGHTS = (0.8, 1.5, 1.0)
 TASKS = [TaskSpec(name=f"task{i}", weight=w) for i, w in enumerate(WEIGHTS)]
-SPECS = [FixedWeightingSpec(), UncertaintyWeightingSpec()]
+DWA = DynamicWeightAverageSpec()
+SPECS = [FixedWeightingSpec(), UncertaintyWeightingSpec(), DWA]
 
 
 def losses(*values, absent=()):
@@ -31,6 +33,13 @@ def test_specs_build_weightings(spec):
     assert isinstance(spec, WeightingSpec)
     assert isinstance(spec.build(TASKS), Weighting)
     assert spec.build(TASKS).names == ["task0", "task1", "task2"]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_task_that_is_absent_adds_nothing(spec):
+    terms = spec.build(TASKS).terms(losses(2.0, 0.0, 5.0, absent=[1]))
+    assert terms[1] == 0
+    assert (terms[[0, 2]] != 0).all()
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -139,11 +148,13 @@ def test_a_resumed_run_does_not_start_again():
     assert resumed.log_variances.equal(weighting.log_variances)
 
 
-def test_evaluation_changes_nothing():
-    weighting = UncertaintyWeightingSpec(start="loss").build(TASKS).eval()
+@pytest.mark.parametrize("spec", [UncertaintyWeightingSpec(start="loss"), DWA])
+def test_evaluation_changes_nothing(spec):
+    weighting = spec.build(TASKS).eval()
     before = {key: value.clone() for key, value in weighting.state_dict().items()}
     weighting(losses(2.0, 3.0, 5.0))
-    assert all(value.equal(before[k]) for k, value in weighting.state_dict().items())
+    after = dict(weighting.state_dict())
+    torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
 
 def _start_in_two(rank, port, results):
@@ -153,15 +164,107 @@ def _start_in_two(rank, port, results):
     # Each process sees other losses; only the second observes the middle task.
     absent = [1, 2] if rank == 0 else [2]
     weighting(losses(1.0 + 2 * rank, 6.0 * rank, 0.0, absent=absent))
-    results[rank] = weighting.log_variances.tolist()
+    average = DWA.build(TASKS)
+    average(losses(1.0 + 2 * rank, 6.0 * rank, 0.0, absent=absent))
+    results[rank] = weighting.log_variances.tolist(), average.counted.tolist()
     distributed.destroy_process_group()
 
 
 def test_two_processes_start_alike(unused_tcp_port):
     results = multiprocessing.get_context("spawn").Manager().dict()
     multiprocessing.spawn(_start_in_two, (unused_tcp_port, results), nprocs=2)
-    expected = [math.log(2.0), math.log(6.0), 0.0]
-    assert results[0] == results[1] == pytest.approx(expected, rel=1e-6)
+    assert results[0] == results[1]
+    begun, counted = results[0]
+    assert begun == pytest.approx([math.log(2.0), math.log(6.0), 0.0], rel=1e-6)
+    assert counted == [[4.0, 6.0, 0.0], [2.0, 1.0, 0.0]]
+
+
+def epochs(draw=0, count=5, batches=4):
+    """The losses of some epochs' batches; task 1 is absent in the whole third epoch."""
+    draw = torch.Generator().manual_seed(draw)
+    for epoch in range(count):
+        values = torch.rand(batches, 3, generator=draw, dtype=torch.float64) + 0.1
+        gone = torch.rand(batches, 3, generator=draw) < 0.3
+        gone[0], gone[:, 1] = False, gone[:, 1] | (epoch == 2)
+        gone[0, 1] = epoch == 2
+        yield [
+            TaskLosses(v.where(~g, 0.0), ~g) for v, g in zip(values, gone, strict=True)
+        ]
+
+
+def averaged(history, temperature):
+    """v of the epoch that follows these, as the paper's equation 7 has it."""
+    ratios = [1.0, 1.0, 1.0]
+    for k in range(3):
+        means = []
+        for batches in history[-2:]:
+            seen = [b.values[k].item() for b in batches if b.present[k]]
+            means.append(sum(seen) / len(seen) if seen else None)
+        if len(means) == 2 and None not in means:
+            ratios[k] = means[1] / means[0]
+    powers = [math.exp(r / temperature) for r in ratios]
+    return [3 * p / sum(powers) for p in powers]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_dynamic_weights_follow_the_means_of_two_epochs(temperature):
+    weighting = DynamicWeightAverageSpec(temperature=temperature).build(TASKS).double()
+    history = []
+    for epoch, batches in enumerate(epochs()):
+        weighting.begin_epoch(epoch)
+        wanted = averaged(history, temperature)
+        if epoch < 2:
+            assert wanted == pytest.approx([1, 1, 1])
+        for batch in batches:
+            values = batch.values.requires_grad_()
+            total = weighting(TaskLosses(values, batch.present))
+            (gradient,) = torch.autograd.grad(total, values)
+            scales = [w * v for w, v in zip(WEIGHTS, wanted, strict=True)]
+            assert gradient.tolist() == pytest.approx(scales, rel=1e-6)
+            assert total.item() == pytest.approx((gradient * values).sum().item())
+            assert not weighting.counted.requires_grad
+        history.append(batches)
+    assert wanted != pytest.approx([1, 1, 1], rel=1e-3)
+
+
+def test_dynamic_weights_are_those_of_torchjd():
+    theirs = pytest.importorskip("torchjd.scalarization").DWA(temperature=1.5)
+    ours = DynamicWeightAverageSpec(temperature=1.5).build(
+        [TaskSpec(name=task.name) for task in TASKS]
+    )
+    draw = torch.Generator().manual_seed(3)
+    for epoch in range(4):
+        ours.begin_epoch(epoch)
+        for _ in range(3):
+            batch = losses(*torch.rand(3, generator=draw).tolist())
+            assert ours(batch).item() == pytest.approx(theirs(batch.values).item())
+        theirs.step()
+
+
+def test_an_epoch_that_begins_again_counts_once():
+    whole, cut = DWA.build(TASKS), DWA.build(TASKS)
+    for epoch, batches in enumerate(epochs()):
+        saved = {k: v.clone() for k, v in cut.state_dict().items()}  # end of an epoch
+        cut = DWA.build(TASKS)
+        cut.load_state_dict(saved)
+        whole.begin_epoch(epoch)
+        for stop in (0, 2, 4):  # cut off before the first batch, and in the middle
+            cut.begin_epoch(epoch)
+            for batch in batches[:stop]:
+                cut(batch)
+        for batch in batches:
+            whole(batch)
+        states = dict(cut.state_dict()), dict(whole.state_dict())
+        torch.testing.assert_close(*states, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_loss_of_zero_moves_no_dynamic_weight():
+    weighting = DWA.build(TASKS)
+    for epoch, first in enumerate((0.0, 0.0, 3.0)):
+        weighting.begin_epoch(epoch)
+        weighting(losses(first, 2.0, 2.0))
+    weighting.begin_epoch(3)
+    assert weighting.factors.tolist() == pytest.approx([1, 1, 1])
 
 
 @pytest.fixture
@@ -174,38 +277,37 @@ def unused_tcp_port():
 
 
 @pytest.mark.plain
-@pytest.mark.parametrize("start", ["zero", "loss"])
-def test_objective_compiles_as_one_graph(start):
-    spec = UncertaintyWeightingSpec(start=start)
+@pytest.mark.parametrize("spec", [*SPECS[1:], UncertaintyWeightingSpec(start="loss")])
+def test_objective_compiles_as_one_graph(spec):
     weighting, eager = spec.build(TASKS), spec.build(TASKS)
 
     def objective(module: nn.Module, logits, labels):
         return module(task_losses(TASKS, logits, labels))
 
     compiled = torch.compile(objective, fullgraph=True)
-    for seed in (0, 1):
+    for seed in range(4):
+        weighting.begin_epoch(seed)
+        eager.begin_epoch(seed)
         draw = torch.Generator().manual_seed(seed)
         logits = {t.name: torch.randn(5, 1, generator=draw) for t in TASKS}
         labels = {t.name: torch.rand(5, generator=draw).round() for t in TASKS}
         found = compiled(weighting, logits, labels)
         torch.testing.assert_close(found, objective(eager, logits, labels))
-    torch.testing.assert_close(weighting.log_variances, eager.log_variances)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"bound": 0.0}, r"a finite bound above zero. Found 0\.0"),
-        ({"bound": math.nan}, r"a finite bound above zero. Found nan"),
-        ({"lr_factor": math.inf}, r"a finite lr_factor above zero. Found inf"),
-    ],
-)
-def test_bad_numbers_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
-        replace(UncertaintyWeightingSpec(), **change)
+    states = dict(weighting.state_dict()), dict(eager.state_dict())
+    torch.testing.assert_close(*states, equal_nan=True)
 
 
 @pytest.mark.plain
-def test_unknown_start_is_named():
-    with pytest.raises(ValueError, match=r"one of \('zero', 'loss'\). Found 'one'"):
-        UncertaintyWeightingSpec(start="one")
+@pytest.mark.parametrize(
+    ("spec", "change", "message"),
+    [
+        (SPECS[1], {"bound": 0.0}, r"a finite bound above zero. Found 0\.0"),
+        (SPECS[1], {"bound": math.nan}, r"a finite bound above zero. Found nan"),
+        (SPECS[1], {"lr_factor": math.inf}, r"finite lr_factor above zero. Found inf"),
+        (DWA, {"temperature": 0.0}, r"finite temperature above zero. Found 0\.0"),
+        (SPECS[1], {"start": "one"}, r"one of \('zero', 'loss'\). Found 'one'"),
+    ],
+)
+def test_bad_numbers_are_named(spec, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(spec, **change)

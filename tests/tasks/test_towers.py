@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ple_study.data.world.tasks import tasks as table
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import TaskSpec
-from ple_study.tasks.towers import Similarity, Towers
+from ple_study.tasks.towers import TOWER, Similarity, Towers
 from tests.sizes import BATCH, DIMS
 
 KINDS = (  # widths 1, 9, 1, 12, 9 and 4: neither sorted nor in one block
@@ -123,3 +124,14 @@ def test_a_contrastive_task_may_have_any_name() -> None:
     ]
     towers = Towers(tasks, DIM_IN, SPEC)
     assert list(towers([torch.randn(BATCH, DIM_IN)] * 2)) == ["items", "a.b"]
+
+
+def test_the_sources_number_of_parameters() -> None:
+    """Sixteen tasks of 205 numbers; the keys to which a query is compared are extra."""
+    active = [task.spec for task in table(brands=50) if task.active]
+    towers = Towers(active, 32, TOWER)
+    learned = {name: p.numel() for name, p in towers.named_parameters()}
+    assert learned.pop("similarity.0.keys") == 50 * 128
+    assert sum(learned.values()) == 76_909
+    plain = [task.outputs for task in active if task.kind != "contrastive"]
+    assert (len(active), sum(plain) + 128) == (16, 205)

@@ -61,6 +61,7 @@ class Bank:
     correlation: of the signals of two tasks that read one lens differently, -1 to 1.
     lenses: by task, the three lenses of its signal where they are to be others than in
     ``tasks``, the strongest first. The customers and their events stay the same.
+    chained: whether a task decides a part of each task that it informs (``labels``).
 
     Raises ValueError for a setting out of range and for unknown tasks and lenses.
     """
@@ -71,6 +72,7 @@ class Bank:
     noise: float = 0.2
     correlation: float = 0.5
     lenses: Mapping[str, tuple[str, str, str]] = field(default_factory=dict, hash=False)
+    chained: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_customers", "seed"):
@@ -142,7 +144,7 @@ class Bank:
             deposits(who, rngs[3]),
         )
         score = scores(self.plan, self.signal, who, rngs[4])
-        drawn = labels(self.plan, self.signal, score, rngs[5])
+        drawn = labels(self.plan, self.signal, score, rngs[5], chained=self.chained)
         return Block(who, columns, logs, drawn)
 
     def rows(self, number: int) -> Rows:

@@ -45,13 +45,19 @@ def scores(plan: Plan, signal: Signal, who: Customers, rng: Rng) -> Scores:
     return score + np.sqrt(signal.noise) * rng.normal(size=score.shape)
 
 
-def labels(plan: Plan, signal: Signal, score: Scores, rng: Rng) -> dict[str, Values]:
-    """A label a task, in the order of the table; NaN where it is not observed."""
+def labels(
+    plan: Plan, signal: Signal, score: Scores, rng: Rng, *, chained: bool = True
+) -> dict[str, Values]:
+    """A label a task, in the order of the table; NaN where it is not observed.
+
+    Unless ``chained``, no task decides a part of another.
+    """
     own = {
         task.spec.name: _own(task, score[:, row], plan.classes.get(task.spec.name))
         for row, task in enumerate(signal.tasks)
     }
-    drawn = _chained(own, rng)
+    told = _chained(own, rng)
+    drawn = told if chained else own
     for task in signal.tasks:
         unseen = rng.random(len(score)) >= task.observed
         drawn[task.spec.name] = np.where(unseen, np.nan, drawn[task.spec.name])
