@@ -30,14 +30,13 @@ SECOND = replace(FIRST, epochs=8)
 class TwoPhase:
     """How each phase is trained, and which parts phase 2 leaves as phase 1 left them.
 
-    ``frozen`` names submodules, as in ``fit``. They answer as before to what they read:
-    of a ``HeterogeneousPLE`` the gates of stage 1 read ``columns``, whose embeddings
-    learn in phase 2 unless they are named as well.
+    ``frozen`` names submodules, as in ``fit``; the default are those of a
+    ``HeterogeneousPLE`` that come before its tasks' own: embeddings, experts, gates.
     """
 
     first: Training = FIRST
     second: Training = SECOND
-    frozen: tuple[str, ...] = ("experts", "gates")
+    frozen: tuple[str, ...] = ("columns", "experts", "gates")
 
     def __post_init__(self) -> None:
         if isinstance(self.frozen, str):

@@ -256,7 +256,7 @@ def test_the_recipe_is_fifteen_epochs_and_eight():
     phases = TwoPhase()
     assert (phases.first.epochs, phases.second.epochs) == (15, 8)
     assert phases.first.schedule == phases.second.schedule == "cosine"
-    assert phases.frozen == ("experts", "gates")
+    assert phases.frozen == ("columns", "experts", "gates")
     assert hash(TwoPhase(frozen=["levels"])) == hash(TwoPhase(frozen=("levels",)))
     with pytest.raises(ValueError, match="Found the word 'experts'"):
         TwoPhase(frozen="experts")

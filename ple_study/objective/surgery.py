@@ -144,6 +144,8 @@ def onto_dual_cone(
     With G = J J^T, J^T v is J^T u projected onto the directions that oppose no task's
     gradient. G is divided by its trace first and gets ``RIDGE`` on its diagonal; with
     G = R^T R and v = u + x what is left are nonnegative least squares of R x + R u.
+    torchjd's own projector takes any G of a trace below 1e-4 for zero: UPGrad is then
+    the mean. This one knows no scale.
     """
     g = gramian.double().cpu()
     g = g / g.trace().clamp(min=torch.finfo(g.dtype).tiny)
