@@ -30,7 +30,11 @@ from ple_study.devices import pick_device, seeded
 from ple_study.experts.row_gradients import row_gradients
 from ple_study.fitted import Fitted, check_monitor
 from ple_study.learner import Learner, Training
-from ple_study.objective.weighting import FixedWeightingSpec, WeightingSpec
+from ple_study.objective.weighting import (
+    FixedWeightingSpec,
+    WeightingSpec,
+    check_weighting,
+)
 from ple_study.progress import Progress, place_of
 from ple_study.start import begun, check_start, weights_hash
 
@@ -80,6 +84,7 @@ def fit(
     """
     check_monitor(study.schema, training.monitor)
     _check_precision(precision)
+    check_weighting("A run", weighting)
     if start:
         check_start(start, spec, study.schema)
     where, place = pick_device(device), place_of(folder, resume)

@@ -230,3 +230,10 @@ def test_a_model_needs_a_column():
 def test_an_unknown_precision_is_named(precision):
     with pytest.raises(ValueError, match=f"A precision is one of.*Found {precision!r}"):
         fit(mixed(), BOTTOM, precision=precision, device="cpu")
+
+
+@pytest.mark.parametrize("spec", [BOTTOM, type(BOTTOM), "UPGrad", None])
+@pytest.mark.plain
+def test_what_is_no_weighting_is_refused(spec):
+    with pytest.raises(ValueError, match="A run needs the spec of a weighting"):
+        fit(mixed(), BOTTOM, weighting=spec)

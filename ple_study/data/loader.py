@@ -131,6 +131,11 @@ def described(
         named = channels.get(name, numbered)
         known[name] = Sequence(name=name, steps=steps, channels=named)
     states, clusters = batch.states, batch.clusters
+    axes = {"states": (states, 3), "clusters": (clusters, 2)}
+    for kind, (given, dims) in axes.items():
+        if given is not None and given.ndim != dims:
+            wanted = "batch, mode, state" if dims == 3 else "batch, cluster"
+            raise ValueError(f"The {kind} are [{wanted}]. Found {list(given.shape)}.")
     return replace(
         schema,
         sequences=tuple(known.values()),

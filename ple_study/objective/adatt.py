@@ -31,6 +31,7 @@ from ple_study.objective.weighting import (
     Parameters,
     Weighting,
     WeightingSpec,
+    check_weighting,
 )
 from ple_study.schema import TaskSpec
 
@@ -64,11 +65,11 @@ class AdaTTSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "prior", tuple(self.prior))
         one_of("Mode of AdaTT", self.mode, get_args(Mode))
+        check_weighting("AdaTT", self.inner)
         shares = len(self.prior) == 2 and all(0 <= r <= 1 for r in self.prior)
         after = self.freeze == 0 or self.freeze > self.warmup
         strengths = all(0 < v < math.inf for v in self.within.values())
         rules = {
-            "inner": ("a weighting's spec", isinstance(self.inner, WeightingSpec)),
             "strength": ("finite and at least 0", 0 <= self.strength < math.inf),
             "every": ("at least 1", self.every >= 1),
             "warmup": ("at least 0", self.warmup >= 0),

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
 
+from ple_study.batch import ModelSpec
 from ple_study.names import one_of
 from ple_study.objective.losses import TaskLosses
 from ple_study.schema import TaskSpec
@@ -66,6 +67,16 @@ class WeightingSpec(Protocol):
     """Numbers and names that build a weighting of tasks, in the schema's order."""
 
     def build(self, tasks: Sequence[TaskSpec]) -> Weighting: ...
+
+
+def check_weighting(who: str, spec: object) -> None:
+    """Raises ValueError for what is no weighting's spec, as a class or a model's is."""
+    other = isinstance(spec, type | ModelSpec)
+    if other or not isinstance(spec, WeightingSpec):
+        raise ValueError(
+            f"{who} needs the spec of a weighting, such as FixedWeightingSpec(). Found "
+            f"{spec!r}."
+        )
 
 
 def check_positive(spec: object, *names: str) -> None:

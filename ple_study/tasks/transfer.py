@@ -26,8 +26,8 @@ class TransferSpec:
     "output_concat" reads h and the answers side by side; "hidden_concat" reads h and
     what the sources' towers read, and no answer.
     init: "zero" is h plus a branch whose last map starts at zero, so that the model
-    starts as one without transfer; "source" is the published form, whose branch ends in
-    a norm and a SiLU, and which replaces h where it reads it.
+    starts as one of the same weights without transfer; "source" is the published form,
+    whose branch ends in a norm and a SiLU, and which replaces h where it reads it.
     detach: a target's loss does not train its sources.
     """
 
@@ -38,6 +38,8 @@ class TransferSpec:
     def __post_init__(self) -> None:
         one_of("method", self.method, get_args(Method))
         one_of("init", self.init, get_args(Init))
+        if not isinstance(self.detach, bool):
+            raise ValueError(f"detach is True or False. Found {self.detach!r}.")
 
 
 class Branch(nn.Sequential):

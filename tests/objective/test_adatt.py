@@ -224,7 +224,7 @@ def test_spec_is_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inner": "fixed"}, "inner to be a weighting's spec. Found 'fixed'"),
+        ({"inner": "fixed"}, "AdaTT needs the spec of a weighting.*Found 'fixed'"),
         ({"mode": "mask"}, r"Mode of AdaTT .*'mask'. Did you mean 'masked'\?"),
         ({"strength": -0.1}, r"finite and at least 0. Found -0\.1"),
         ({"strength": math.inf}, "strength to be finite"),
