@@ -140,6 +140,9 @@ SETTINGS: dict[str, Setting] = {
     "answers read": transfer(method="output_concat"),
     "hidden read": transfer(method="hidden_concat"),
     "all sequential": Setting(change=kinds("sequential")),
+    "silent edges": Setting(
+        change=edges_changed(lambda es: [replace(e, strength=0.0) for e in es])
+    ),
     "unrelated edges": Setting(
         change=edges_changed(
             lambda _: [Transfer(source=a, target=b) for a, b in UNRELATED]
@@ -158,7 +161,7 @@ SETTINGS: dict[str, Setting] = {
     "12 epochs": Setting(epochs=(12,)),
     "8 epochs, then 4": Setting(epochs=(8, 4)),
 }
-CHAINS = ["usual", "no transfer", "unrelated edges", "source's start"]
+CHAINS = ["usual", "no transfer", "silent edges", "source's start"]
 WHOLE = {"bank": list(SETTINGS), "unchained": CHAINS, "journey": list(SETTINGS)}
 
 

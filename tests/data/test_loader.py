@@ -165,7 +165,7 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         study_of().with_inputs(vectors={"more": torch.zeros(9, 2)})
     with pytest.raises(ValueError, match=r"named of the series \[\].*Found \['dsya'\]"):
         study_of().with_inputs(channels={"dsya": ("a",)})
-    with pytest.raises(ValueError, match=r"clusters are \[batch, cluster\]. Found \[23"):
+    with pytest.raises(ValueError, match=r"The clusters are \[batch, cluster\]. Found"):
         study_of().with_inputs(clusters=torch.zeros(23, dtype=torch.long))
     with pytest.raises(ValueError, match=r"states are \[batch, mode, state\]. Found"):
         study_of().with_inputs(states=torch.zeros(23, 4))
