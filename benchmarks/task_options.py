@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import permutations
+from itertools import cycle, permutations
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from ple_study.objective.weighting import (
     WeightingSpec,
 )
 from ple_study.schema import TaskSpec, Transfer
+from ple_study.task import FOCAL as USUAL
 from ple_study.tasks.basket import BasketSpec
 from ple_study.tasks.transfer import TransferSpec
 from ple_study.training import WEIGHTING, fit
@@ -224,8 +225,7 @@ def seen(study: Study, fitted: Fitted) -> dict[str, Any]:
     if clusters is not None:
         some = (clusters.amax(1) < BETWEEN).nonzero()[:, 0]
         between = fitted.evaluate(test.rows(some)) if len(some) else {}
-    usual = {"loss": "default", "focal": TaskSpec(name="").focal}
-    plain = tuple(replace(t, **usual) for t in study.schema.tasks)  # type: ignore
+    plain = [replace(t, loss="default", focal=USUAL) for t in study.schema.tasks]
     logits = fitted.output(test.batch).logits
     losses = task_losses(plain, logits, test.labels).values
     binary = [t.name for t in study.schema.tasks if t.kind == "binary"]
@@ -250,9 +250,9 @@ def seen(study: Study, fitted: Fitted) -> dict[str, Any]:
 
 def lenses() -> dict[str, tuple[str, str, str]]:
     """The six orders of the three lenses, task by task in turn."""
-    orders = list(permutations(EXPERTS))
-    names = [task.spec.name for task in table(2)]
-    return {n: orders[i % len(orders)] for i, n in enumerate(names)}  # type: ignore
+    orders = cycle(permutations(EXPERTS))
+    pairs = zip(table(2), orders, strict=False)
+    return {task.spec.name: (a, b, c) for task, (a, b, c) in pairs}
 
 
 def bank(seed: int, chained: bool = True) -> Study:
