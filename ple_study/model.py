@@ -1,10 +1,10 @@
 """The heterogeneous model: experts, gates, hidden states, basket, transfer, towers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ple_study.batch import Batch, Model, ModelSpec, Output
@@ -105,7 +105,15 @@ class HeterogeneousPLE(Model):
         self.towers = TransferTowers(schema, dim, spec.tower, spec.transfer)
 
     def forward(self, batch: Batch) -> Output:
-        blocks, present = self.experts(batch)
+        return self.answer(batch, *self.experts(batch))
+
+    def answer(
+        self,
+        batch: Batch,
+        blocks: Sequence[Float[Tensor, "batch _"]],
+        present: Bool[Tensor, "batch expert"],
+    ) -> Output:
+        """What the model says of customers whose experts have answered ``blocks``."""
         heard = self.gates(self.columns(batch), blocks, present)
         inputs = heard.inputs
         if self.modes:
