@@ -107,19 +107,19 @@ class CGCAttention(Freezable):
         self,
         blocks: Sequence[Float[Tensor, "batch _"]],
         present: Bool[Tensor, "batch expert"] | None = None,
+        read: Sequence[Float[Tensor, "batch _"]] | None = None,
     ) -> Mixture:
         """One ``[batch, sum(dims)]`` a task, and its weights ``[batch, expert]``.
 
         ``present`` says who could speak; of a customer about whom nobody could, all are
-        heard.
+        heard. ``read`` is what the gate decides by, if not the blocks that it weighs.
         """
-        if self.spec.block_norm == "layer":
-            blocks = [F.layer_norm(block, block.shape[1:]) for block in blocks]
-        heard = torch.cat(list(blocks), dim=1)
+        heard = self._beside(blocks)
+        asked = heard if read is None else self._beside(read)
         weight, bias = self.linear.weight, self.linear.bias
         if self.spec.scaled:
             weight = weight.shape[1] ** -0.5 * weight
-        rows = weight @ heard.T + bias[:, None]
+        rows = weight @ asked.T + bias[:, None]
         each = (len(rows) // len(self.dims), len(self.dims), heard.shape[0])
         scores = rows.view(each)  # [task, expert, batch]
         if present is not None and self.spec.missing == "mask":
@@ -128,6 +128,13 @@ class CGCAttention(Freezable):
         weights = scores.softmax(1)
         mixed = recolour(heard, weights * self.scale[:, None], self.dims)
         return Mixture(list(mixed), list(weights.mT.unbind()), self._penalty(weights))
+
+    def _beside(
+        self, blocks: Sequence[Float[Tensor, "batch _"]]
+    ) -> Float[Tensor, "batch _"]:
+        if self.spec.block_norm == "layer":
+            blocks = [F.layer_norm(block, block.shape[1:]) for block in blocks]
+        return torch.cat(list(blocks), dim=1)
 
     def _penalty(self, weights: Float[Tensor, "task expert batch"]) -> Tensor:
         if not (self.training and self.learns and self.spec.entropy):

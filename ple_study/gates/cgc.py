@@ -58,9 +58,12 @@ class CGCLayer(nn.Module):
         return self.shared.dim
 
     def forward(
-        self, inputs: Tensor | Lanes, blocks: Lanes = ()
+        self, inputs: Tensor | Lanes, blocks: Lanes = (), read: Lanes | None = None
     ) -> tuple[Mixture, list[Float[Tensor, "batch dim"]]]:
-        """The mixture (tasks, then the shared state) and the experts' outputs."""
+        """The mixture (tasks, then the shared state) and the experts' outputs.
+
+        ``read`` is what the gates decide by, if not the blocks that they weigh.
+        """
         own: Tensor | Lanes = inputs
         all_read = heard = inputs
         if not isinstance(inputs, Tensor):
@@ -73,7 +76,8 @@ class CGCLayer(nn.Module):
         if self.adapters:
             pairs = zip(self.adapters, blocks, strict=True)
             others = [adapter(block) for adapter, block in pairs]
-            experts, heard = [*experts, *others], torch.cat(list(blocks), dim=1)
+            experts = [*experts, *others]
+            heard = torch.cat(list(blocks if read is None else read), dim=1)
             tables.append(torch.stack(others, dim=1))
         table = torch.cat(tables, dim=1) if self.adapters else tables[0]
         return self.gate(heard, table), experts

@@ -113,17 +113,19 @@ class Stages(nn.Module):
         columns: Float[Tensor, "batch numeric"],
         blocks: Sequence[Float[Tensor, "batch _"]],
         present: Bool[Tensor, "batch expert"] | None = None,
+        read: Sequence[Float[Tensor, "batch _"]] | None = None,
     ) -> Heard:
+        """``read`` is what the gates decide by, if not the blocks that they weigh."""
         weights, penalties = [], []
         if not (self.stage1 or self.stage2):
             inputs = [torch.cat(list(blocks), dim=1)] * self.tasks
         if self.stage1:
-            mixture, _ = self.stage1(columns, blocks)
+            mixture, _ = self.stage1(columns, blocks, read)
             inputs = mixture.mixed
             weights.append(stack_slots(mixture.weights))
             penalties.append(mixture.penalty)
         if self.stage2:
-            mixture = self.stage2(blocks, present)
+            mixture = self.stage2(blocks, present, read)
             weights.append(stack_slots(mixture.weights))
             penalties.append(mixture.penalty)
             parts = [mixture.mixed]
