@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ple_study.schema import TaskSpec as TaskSpec
     from ple_study.schema import Transfer as Transfer
     from ple_study.tasks.basket import BasketSpec as BasketSpec
+    from ple_study.tasks.evidential import EvidentialSpec as EvidentialSpec
     from ple_study.tasks.modes import ModesSpec as ModesSpec
     from ple_study.tasks.transfer import TransferSpec as TransferSpec
     from ple_study.training import fit as fit
@@ -86,6 +87,7 @@ _NAMES = {
     ),
     "schema": ("Feature", "Schema", "Sequence", "TaskSpec", "Transfer"),
     "tasks.basket": ("BasketSpec",),
+    "tasks.evidential": ("EvidentialSpec",),
     "tasks.modes": ("ModesSpec",),
     "tasks.transfer": ("TransferSpec",),
     "training": ("fit",),

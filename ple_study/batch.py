@@ -8,13 +8,16 @@ cluster, task, expert, slot (an expert as one task's gate sees it), dim (a width
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ple_study.schema import Schema
+
+if TYPE_CHECKING:
+    from ple_study.tasks.evidential import EvidentialSpec
 
 T = TypeVar("T")
 
@@ -132,16 +135,25 @@ class Output(NamedTuple):
     weights: the tasks' gates, one ``[batch, task, slot]`` a level; empty without gates.
     experts: the last level's expert outputs, each ``[batch, dim]``.
     penalty: what the gates ask the loss to add while they train.
+    evidence: by task with an evidential head, ``[batch, K]``: a class's alpha (a binary
+    task's of label 1, then of label 0), or a regression's (mu, nu, alpha, beta) of the
+    label in deviations; empty without such heads.
     """
 
     logits: dict[str, Float[Tensor, "batch outputs"]]
     weights: tuple[Float[Tensor, "batch task slot"], ...] = ()
     experts: tuple[Float[Tensor, "batch dim"], ...] = ()
     penalty: Float[Tensor, ""] | float = 0.0
+    evidence: Mapping[str, Float[Tensor, "batch _"]] = {}
 
 
 class Model(nn.Module, ABC):
-    """Answers an Output for a Batch. No model ever sees a label."""
+    """Answers an Output for a Batch. No model ever sees a label.
+
+    ``evidential`` says how the evidence that it answers is trained; none, with None.
+    """
+
+    evidential: "EvidentialSpec | None" = None
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output: ...

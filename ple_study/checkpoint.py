@@ -39,6 +39,7 @@ from ple_study.objective.weighting import (
     UncertaintyWeightingSpec,
 )
 from ple_study.tasks.basket import BasketSpec
+from ple_study.tasks.evidential import EvidentialSpec
 from ple_study.tasks.modes import ModesSpec
 from ple_study.tasks.transfer import TransferSpec
 
@@ -64,6 +65,7 @@ _PARTS: dict[str, type] = {
         ModesSpec,
         BasketSpec,
         TransferSpec,
+        EvidentialSpec,
         DeepFMSpec,
         LightGCNSpec,
         HGCNSpec,

@@ -14,6 +14,7 @@ from ple_study import metrics
 from ple_study.batch import Batch, Model, ModelSpec, Output, Rows, tree_map
 from ple_study.data.loader import Scaler
 from ple_study.names import nearest
+from ple_study.objective.evidence import Opinion, opinion
 from ple_study.objective.losses import task_losses
 from ple_study.schema import Schema, TaskSpec
 
@@ -64,7 +65,7 @@ class Fitted:
         }
 
     def output(self, batch: Batch) -> Output:
-        """Logits, gate weights and expert outputs."""
+        """Logits, gate weights, expert outputs and evidence."""
         outputs = list(infer(self.model, batch, self.scaler))
         weights = zip(*(o.weights for o in outputs), strict=True)
         experts = zip(*(o.experts for o in outputs), strict=True)
@@ -72,12 +73,25 @@ class Fitted:
             join([o.logits for o in outputs]),
             tuple(torch.cat(level).cpu() for level in weights),
             tuple(torch.cat(expert).cpu() for expert in experts),
+            evidence=join([o.evidence for o in outputs]),
         )
 
     def predict(self, batch: Batch) -> Logits:
         """Probabilities by task; of a regression, the value itself."""
         logits = join([o.logits for o in infer(self.model, batch, self.scaler)])
         return probabilities(self.schema.tasks, logits)
+
+    def uncertainty(self, batch: Batch) -> dict[str, Opinion]:
+        """What evidential heads think; beside towers, other than what ``predict`` says.
+
+        Raises ValueError for a model without such heads.
+        """
+        if self.model.evidential is None:
+            raise ValueError(
+                "Uncertainty needs evidential=EvidentialSpec(). Found a spec without."
+            )
+        found = join([o.evidence for o in infer(self.model, batch, self.scaler)])
+        return {name: opinion(self.schema.task(name), e) for name, e in found.items()}
 
     def evaluate(self, rows: Rows) -> dict[str, dict[str, float]]:
         """Every metric of every task on these rows."""

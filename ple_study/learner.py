@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ple_study.batch import Model, Rows
+from ple_study.objective.evidence import evidence_losses
 from ple_study.objective.losses import task_losses
 from ple_study.objective.weighting import Weighting
 from ple_study.schema import Schema
 from ple_study.start import Frozen
+from ple_study.tasks.evidential import EvidentialHeads
 
 Schedule = Literal["constant", "cosine"]
 
@@ -93,7 +95,7 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 def apart(model: Model, parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The parameters, by part of the model; what is of no part is together."""
+    """The parameters by part; of none, together. Detached heads are a part as well."""
     starts = model.parts().values()
     part = {
         id(p): start
@@ -101,6 +103,8 @@ def apart(model: Model, parameters: Sequence[nn.Parameter]) -> list[list[nn.Para
         for start in starts
         if name.startswith(start)
     }
+    heads = [m for m in model.modules() if isinstance(m, EvidentialHeads) and m.detach]
+    part |= {id(p): "evidence" for head in heads for p in head.parameters()}
     found: dict[str, list[nn.Parameter]] = {}
     for p in parameters:
         found.setdefault(part.get(id(p), ""), []).append(p)
@@ -110,6 +114,8 @@ def apart(model: Model, parameters: Sequence[nn.Parameter]) -> list[list[nn.Para
 class Learner(L.LightningModule):
     """Forward, raw losses, their weighting, and what the model itself asks for.
 
+    Evidence adds its own losses, which no weighting weighs, to the tasks': heads in the
+    place of towers learn from both, the risk and the task's loss on their logits.
     ``frozen`` names the model's parts that do not learn. What is in the optimiser is
     settled here: a gate that stops later stays in it, in a resumed run too.
     """
@@ -125,7 +131,7 @@ class Learner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.schema, self.model, self.weighting = schema, model, weighting
-        self.options, self.steps, self.done = training, steps, 0
+        self.options, self.steps, self.done, self.epoch = training, steps, 0, 0
         self.frozen = Frozen(model, frozen)
         self.groups = decay_groups(model, training.weight_decay)
         self.clipped: list[list[nn.Parameter]] = []
@@ -135,9 +141,9 @@ class Learner(L.LightningModule):
         self.register_buffer("total", total, persistent=False)
 
     def on_train_epoch_start(self) -> None:
-        epoch = self.options.epochs * self.done // self.steps
-        self.model.begin_epoch(epoch)
-        self.weighting.begin_epoch(epoch)
+        self.epoch = self.options.epochs * self.done // self.steps
+        self.model.begin_epoch(self.epoch)
+        self.weighting.begin_epoch(self.epoch)
         self.frozen.hold()
 
     def training_step(self, rows: Rows, _: int) -> Tensor:
@@ -147,7 +153,12 @@ class Learner(L.LightningModule):
         losses = task_losses(tasks, output.logits, rows.labels, rows.weights)
         self.total += torch.stack([losses.values.detach(), losses.present])
         total: Tensor = self.weighting(losses, self.shared)
-        return total + self.model.penalty_of(rows.batch) + output.penalty
+        total = total + self.model.penalty_of(rows.batch) + output.penalty
+        if spec := self.model.evidential:
+            given = tasks, output.evidence, rows.labels, rows.weights
+            found = evidence_losses(*given, spec=spec, epoch=self.epoch)
+            total = total + found.values.sum()
+        return total
 
     def _pace(self) -> None:
         if self.options.schedule != "constant":

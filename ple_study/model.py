@@ -21,6 +21,12 @@ from ple_study.experts.transport import OptimalTransportSpec
 from ple_study.gates.stages import STAGES, StagesSpec
 from ple_study.schema import Schema
 from ple_study.tasks.basket import BasketSpec, GroupTaskExpertBasket
+from ple_study.tasks.evidential import (
+    EvidentialHeads,
+    EvidentialSpec,
+    EvidentialTowers,
+    check_any,
+)
 from ple_study.tasks.modes import ModesSpec
 from ple_study.tasks.towers import TOWER
 from ple_study.tasks.transfer import TransferSpec, TransferTowers
@@ -44,8 +50,8 @@ class HeterogeneousPLESpec(ModelSpec):
     """Experts by name, the gates over them, and all that makes answers of it.
 
     Hidden states, clusters and transfers are read where the schema has some. A stage
-    that is None is left out: ``modes``, ``basket``, ``transfer``. TOML, which knows no
-    None, says false.
+    that is None is left out: ``modes``, ``basket``, ``transfer``, and ``evidential``,
+    which there is on request alone. TOML, which knows no None, says false.
     """
 
     experts: Mapping[str, ExpertSpec] = field(default_factory=seven, hash=False)
@@ -54,6 +60,7 @@ class HeterogeneousPLESpec(ModelSpec):
     basket: BasketSpec | None = field(default_factory=BasketSpec)
     transfer: TransferSpec | None = field(default_factory=TransferSpec)
     tower: MLPSpec = TOWER
+    evidential: EvidentialSpec | None = None
 
     def __post_init__(self) -> None:
         specs = self.experts.values() if isinstance(self.experts, Mapping) else [None]
@@ -67,7 +74,12 @@ class HeterogeneousPLESpec(ModelSpec):
             raise ValueError(
                 f"The names 'basket' and 'modes' are no expert's. Found {taken}."
             )
-        kinds = {"modes": ModesSpec, "basket": BasketSpec, "transfer": TransferSpec}
+        kinds = {
+            "modes": ModesSpec,
+            "basket": BasketSpec,
+            "transfer": TransferSpec,
+            "evidential": EvidentialSpec,
+        }
         for name, kind in kinds.items():
             stage = getattr(self, name)
             if stage is False:
@@ -86,6 +98,9 @@ class HeterogeneousPLE(Model):
 
     ``Output.weights`` has an entry a gate stage. Stage 1's slots are a task's private
     experts, then the shared ones; stage 2's are the shared ones, in the spec's order.
+
+    Evidential heads beside the towers are built last, from random numbers of their own:
+    all that is drawn without them is drawn as without them.
     """
 
     def __init__(self, schema: Schema, spec: HeterogeneousPLESpec) -> None:
@@ -102,7 +117,16 @@ class HeterogeneousPLE(Model):
         if spec.basket:
             self.basket = spec.basket.build(schema.tasks, dim, schema.clusters)
             dim = self.basket.dim
-        self.towers = TransferTowers(schema, dim, spec.tower, spec.transfer)
+        heads = self.evidential = spec.evidential
+        if heads:
+            check_any(schema.tasks)
+        instead = heads is not None and heads.place == "instead"
+        towers = EvidentialTowers if instead else TransferTowers
+        self.towers = towers(schema, dim, spec.tower, spec.transfer)
+        self.evidence = None
+        if heads and not instead:
+            with torch.random.fork_rng(devices=[]):
+                self.evidence = EvidentialHeads(schema.tasks, dim, heads.detached)
 
     def forward(self, batch: Batch) -> Output:
         return self.answer(batch, *self.experts(batch))
@@ -122,8 +146,12 @@ class HeterogeneousPLE(Model):
             inputs = [torch.cat(pair, dim=1) for pair in pairs]
         if self.basket:
             inputs = self.basket(inputs, batch.clusters)
-        logits = self.towers(inputs)
-        return Output(logits, heard.weights, tuple(blocks), heard.penalty)
+        if isinstance(self.towers, EvidentialTowers):
+            logits, evidence = self.towers.answers(inputs)
+        else:
+            logits = self.towers(inputs)
+            evidence = self.evidence(inputs) if self.evidence else {}
+        return Output(logits, heard.weights, tuple(blocks), heard.penalty, evidence)
 
     def penalty_of(self, batch: Batch) -> Float[Tensor, ""]:
         return self.experts.penalty_of(batch)
@@ -149,3 +177,26 @@ class HeterogeneousPLE(Model):
         if self.modes:
             found["modes"] = [p for p in self.modes.parameters() if p.requires_grad]
         return {name: parameters for name, parameters in found.items() if parameters}
+
+    def parameter_counts(self) -> dict[str, int]:
+        """How many numbers each part learns, in the order of the forward pass."""
+        stages = self.gates
+        parts: dict[str, nn.Module | None] = {
+            **self.experts.experts,
+            "absent": self.experts.absent,
+            "columns": self.columns,
+            "stage 1": stages.stage1,
+            "stage 2": stages.stage2,
+            "bridge": stages.bridge,
+            "modes": self.modes,
+            "basket": self.basket,
+            "transfer": self.towers.receivers,
+            "towers": self.towers.towers,
+            "evidence": self.evidence,
+        }
+        counts = {name: _learned(part) for name, part in parts.items() if part}
+        return {name: count for name, count in counts.items() if count}
+
+
+def _learned(part: nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters() if p.requires_grad)
