@@ -18,6 +18,7 @@ from ple_study.batch import ModelSpec
 from ple_study.checkpoint import filled, spec_from_json
 from ple_study.data import census as census_data
 from ple_study.data import journey as journey_data
+from ple_study.data import retail as retail_data
 from ple_study.data.loader import Study
 from ple_study.data.synthetic import regression_pair
 from ple_study.data.world import Bank
@@ -70,6 +71,14 @@ def journey() -> Recipe:
     )
 
 
+def retail() -> Recipe:
+    """Thirteen tasks on 5,942 customers of a web shop (Online Retail II).
+
+    Models and training are those of ``journey``; nothing was tuned on this shop.
+    """
+    return replace(journey(), study=retail_data.retail)
+
+
 def census() -> Recipe:
     """Income and marital status of 99,762 persons (Census-Income, KDD)."""
     return Recipe(
@@ -105,6 +114,7 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "census": census,
     "bank": bank,
     "synthetic": synthetic,
+    "retail": retail,
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from ple_study import recipes
 from ple_study.baselines import PLESpec
+from ple_study.data.retail import retail
 from ple_study.data.synthetic import regression_pair
 from ple_study.experts.mlp import MLPSpec
 from ple_study.objective.weighting import UncertaintyWeightingSpec
@@ -152,9 +153,16 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.toml must be a TOML file"):
         recipe(str(tmp_path / "none.toml"))
     with pytest.raises(
-        ValueError, match=r"\['journey', 'census', 'bank', 'synthetic'\].*'jorn'"
+        ValueError, match=r"'census', 'bank', 'synthetic', 'retail'\].*'jorn'"
     ):
         recipe("jorn")
+
+
+def test_the_second_shop_has_the_recipe_of_the_first():
+    one, other = recipe("journey"), recipe("retail")
+    assert other.study is retail
+    assert (other.models, other.training) == (one.models, one.training)
+    assert other.weighting == one.weighting
 
 
 def test_every_recipe_has_the_four_models_and_knows_its_study():

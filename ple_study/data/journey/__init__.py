@@ -23,27 +23,30 @@ only ``life_stage``, which stays the same all year, shows a household in one par
 
 from collections.abc import Collection
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from ple_study.batch import Batch, Rows
-from ple_study.data.checks import SPLITS
-from ple_study.data.columns import encode, known_values
 from ple_study.data.journey.events import sequences, series
 from ple_study.data.journey.features import MONTH
 from ple_study.data.journey.habits import PERSON, PROBABILITY, categories, numeric
-from ple_study.data.journey.labels import Label
 from ple_study.data.journey.lenses import LENSES, Lens, check_lenses, with_lenses
-from ple_study.data.journey.snapshots import Snapshot, Values, label_values, snapshots
+from ple_study.data.journey.shop import Shop, labels_frame, study_of
+from ple_study.data.journey.snapshots import END, snapshots
 from ple_study.data.journey.tables import Purchases, read
-from ple_study.data.journey.tasks import LABELS, TRANSFERS
+from ple_study.data.journey.tasks import LABELS
 from ple_study.data.loader import Study
-from ple_study.data.thread import preferring
-from ple_study.schema import Feature, Schema
 
 __all__ = ["LENSES", "journey", "labels_table"]
+
+HOUSEHOLDS = Shop(
+    numeric=numeric,
+    categories=categories,
+    probability=PROBABILITY,
+    person=PERSON,
+    sequences=sequences,
+    series=series,
+    labels=LABELS,
+    end=END,
+)
 
 
 def journey(
@@ -68,18 +71,7 @@ def journey(
     """
     check_lenses(lenses)
     shots = snapshots(purchases if purchases is not None else read(), every)
-    features, batch = _inputs(shots)
-    schema = Schema(
-        features=features,
-        tasks=tuple(preferring(label.spec) for label in LABELS),
-        sequences=sequences(shots[0].vocabulary),
-        transfers=TRANSFERS,
-    )
-    labels = {}
-    for label in LABELS:
-        values = label_values(label, shots, seed).scaled
-        labels[label.spec.name] = torch.from_numpy(values).float()
-    study = Study(schema, Rows(batch, labels), _split(shots))
+    study = study_of(HOUSEHOLDS, shots, seed)
     return with_lenses(study, shots, lenses)
 
 
@@ -93,80 +85,4 @@ def labels_table(
     regression label is trained on as (label - mean) / std.
     """
     shots = snapshots(purchases if purchases is not None else read(), every)
-    rows = [_table_row(label, label_values(label, shots, seed)) for label in LABELS]
-    return pd.DataFrame(rows)
-
-
-def _table_row(label: Label, values: Values) -> dict[str, str | float]:
-    known = values.raw[~np.isnan(values.raw)]
-    commonest = np.unique(known, return_counts=True)[1].max() / len(known)
-    spec = label.spec
-    return {
-        "task": spec.name,
-        "group": spec.group,
-        "kind": spec.kind,
-        "classes": spec.classes,
-        "predicts": label.words,
-        "unit": label.unit,
-        "horizon_days": label.horizon,
-        "observed": len(known) / len(values.raw),
-        "base": commonest if spec.classes > 1 else known.mean(),
-        "mean": values.mean,
-        "std": values.std,
-    }
-
-
-def _split(shots: list[Snapshot]) -> dict[str, Tensor]:
-    part = np.repeat([shot.part for shot in shots], [len(shot) for shot in shots])
-    return {name: torch.from_numpy(np.flatnonzero(part == name)) for name in SPLITS}
-
-
-def _inputs(shots: list[Snapshot]) -> tuple[tuple[Feature, ...], Batch]:
-    numbers, values = _numeric(shots)
-    texts = [categories(shot.past).iloc[shot.households] for shot in shots]
-    coded, codes = _coded(texts, [shot.part == "train" for shot in shots])
-    households = np.concatenate([shot.households for shot in shots])
-    batch = Batch(
-        numeric=values,
-        categorical=codes,
-        events=series(shots),
-        customer=torch.from_numpy(households),
-    )
-    return numbers + coded, batch
-
-
-def _numeric(shots: list[Snapshot]) -> tuple[tuple[Feature, ...], Tensor]:
-    blocks = [numeric(shot.past, shot.vocabulary) for shot in shots]
-    features = tuple(
-        Feature(
-            name=name,
-            kind="probability" if group in PROBABILITY else "numeric",
-            group=group,
-        )
-        for group, columns in blocks[0].items()
-        for name in columns
-    )
-    parts = []
-    for shot, block in zip(shots, blocks, strict=True):
-        columns = [c for group in block.values() for c in group.values()]
-        parts.append(np.stack(columns, axis=1)[shot.households])
-    return features, torch.from_numpy(np.concatenate(parts)).float()
-
-
-def _coded(
-    texts: list[pd.DataFrame], train: list[bool]
-) -> tuple[tuple[Feature, ...], Tensor]:
-    """Code text by the values seen in training; 0 where not among them."""
-    seen = pd.concat([text for text, fit in zip(texts, train, strict=True) if fit])
-    frame = pd.concat(texts)
-    features = tuple(
-        Feature(
-            name=str(name),
-            kind="categorical",
-            group="person" if name in PERSON else "habit",
-            vocabulary=known_values(seen[name]),
-        )
-        for name in frame.columns
-    )
-    codes = [encode(frame[f.name], f) for f in features]
-    return features, torch.stack(codes, dim=1)
+    return labels_frame(HOUSEHOLDS, shots, seed)

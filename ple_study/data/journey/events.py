@@ -1,17 +1,22 @@
 """The past of a household as two series: its days and its baskets."""
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from ple_study.batch import Events
 from ple_study.data.journey.features import Vocabulary
 from ple_study.data.journey.snapshots import Snapshot
+from ple_study.data.journey.tables import Codes
 from ple_study.schema import Sequence
 
 DAYS, BASKETS, DEPARTMENTS = 180, 90, 8
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+Fill = Callable[[Snapshot, Floats, Bools], None]
 
 DAILY = (
     "baskets",
@@ -57,10 +62,16 @@ def series(shots: list[Snapshot]) -> dict[str, Events]:
     A day is real from the household's first basket in the window on, so that a day
     without shopping is seen; a step that is not real is all zero.
     """
+    return stacked(shots, sequences(shots[0].vocabulary), (_daily, _baskets))
+
+
+def stacked(
+    shots: list[Snapshot], schemas: Iterable[Sequence], fills: Iterable[Fill]
+) -> dict[str, Events]:
+    """Each series filled by its function, one snapshot's rows after the other."""
     rows = sum(len(shot) for shot in shots)
     built = {}
-    schemas = sequences(shots[0].vocabulary)
-    for schema, fill in zip(schemas, (_daily, _baskets), strict=True):
+    for schema, fill in zip(schemas, fills, strict=True):
         values = torch.zeros(rows, schema.steps, len(schema.channels))
         mask = torch.zeros(rows, schema.steps, dtype=torch.bool)
         start = 0
@@ -107,8 +118,19 @@ def _baskets(shot: Snapshot, values: Floats, mask: Bools) -> None:
     lines = frame["num_lines"].to_numpy()
     columns = [np.log1p(frame[c]) for c in ("sales", "num_lines", "discount", "coupon")]
     columns += [frame["private"] / lines, np.log1p(gap), again, frame["hour"] / 24]
+    newest(shot, household, columns, values, mask)
+
+
+def newest(
+    shot: Snapshot,
+    household: Codes,
+    columns: list[pd.Series | npt.NDArray[np.generic]],
+    values: Floats,
+    mask: Bools,
+) -> None:
+    """Write the last baskets of each household, which come one after the other."""
     last = np.bincount(household, minlength=shot.past.size).cumsum()
-    step = BASKETS - (last[household] - np.arange(len(frame)))
+    step = BASKETS - (last[household] - np.arange(len(household)))
     place = np.full(shot.past.size, -1)
     place[shot.households] = np.arange(len(shot))
     kept = step >= 0

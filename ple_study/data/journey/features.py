@@ -15,6 +15,7 @@ from ple_study.data.journey.tables import Array, Codes, Purchases
 from ple_study.data.journey.windows import Window, total
 
 WINDOWS = (7, 14, 28, 56, 91, 180)  # days
+KEYS = ("category", "department", "manufacturer", "store")
 MONTH = 28  # days: four whole weeks, so that every weekday counts the same
 Columns = dict[str, Array]
 
@@ -29,11 +30,13 @@ class Vocabulary(NamedTuple):
     purchases: Purchases
 
     @classmethod
-    def fit(cls, purchases: Purchases, stop: int) -> "Vocabulary":
-        """Rank what was bought before day ``stop``."""
+    def fit(
+        cls, purchases: Purchases, stop: int, keys: tuple[str, ...] = KEYS
+    ) -> "Vocabulary":
+        """Rank what was bought before day ``stop``, by each of ``keys``."""
         seen = Window(purchases, 0, stop)
         ranks = {}
-        for key in ("category", "department", "manufacturer", "store"):
+        for key in keys:
             frame = seen.baskets if key == "store" else seen.lines
             code = frame[key].to_numpy()
             known = code >= 0
@@ -158,18 +161,25 @@ def week_share(past: Window, _: Vocabulary) -> Columns:
     return {f"visits:{d}_{p}": shares[:, 4 * d + p] for d in range(7) for p in range(4)}
 
 
-def trend(past: Window, _: Vocabulary) -> Columns:
-    """Visits, dollars and discounts of six months, and visits of eight weeks."""
+def trend(
+    past: Window, _: Vocabulary, shares: tuple[str, ...] = ("discount",)
+) -> Columns:
+    """Visits and dollars of six months, and visits of eight weeks.
+
+    Of each column of the baskets in ``shares`` the share of the list price, by month.
+    """
     out: Columns = {}
     spend = []
     for month in range(6):
         stop = past.stop - month * MONTH
         then = Window(past.purchases, stop - MONTH, stop)
-        sales, discount = then.baskets_sum("sales"), then.baskets_sum("discount")
+        sales = then.baskets_sum("sales")
         spend.append(np.log1p(sales))
         out[f"baskets_month_{month}"] = np.log1p(then.baskets_sum())
         out[f"spend_month_{month}"] = spend[-1]
-        out[f"discount_month_{month}"] = share(discount, sales + discount)
+        for name in shares:
+            off = then.baskets_sum(name)
+            out[f"{name}_month_{month}"] = share(off, sales + off)
     for week in range(8):
         stop = past.stop - week * 7
         then = Window(past.purchases, stop - 7, stop)

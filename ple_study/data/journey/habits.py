@@ -106,13 +106,13 @@ def brand(past: Window, vocabulary: Vocabulary) -> Columns:
         recent = past.last(days)
         out[f"private_{days}d"] = share(recent.lines_sum("private"), recent.lines_sum())
         for key in ("product", "manufacturer"):
-            distinct = _distinct(recent, key)
-            out[f"{key}s_{days}d"] = np.log1p(distinct)
-            out[f"{key}_variety_{days}d"] = share(distinct, recent.lines_sum())
+            kinds = distinct(recent, key)
+            out[f"{key}s_{days}d"] = np.log1p(kinds)
+            out[f"{key}_variety_{days}d"] = share(kinds, recent.lines_sum())
     return out
 
 
-def _distinct(window: Window, key: str) -> Array:
+def distinct(window: Window, key: str) -> Array:
     """How many different codes each household has in its lines."""
     num = len(window.purchases.names[key]) + 1  # one for those not known
     lines = window.lines

@@ -132,7 +132,7 @@ def timing(view: View) -> Array:
     return np.where(day >= 0, part_of_week(day, hour), np.nan)
 
 
-def _best(view: View, key: str, num: int, lines: pd.DataFrame) -> Array:
+def best(view: View, key: str, num: int, lines: pd.DataFrame) -> Array:
     """The place, among the ``num`` first, with the most dollars; NaN without any."""
     place = view.vocabulary.place(key, num, skip=SKIPPED.get(key, ()))[lines[key]]
     dollars = total(lines, view.past.size, "sales", place, num)
@@ -143,25 +143,25 @@ def nba(view: View) -> Array:
     basket = _next_basket(view, "basket")
     lines = view.after.lines
     chosen = lines["basket"].to_numpy() == basket[lines["household"]]
-    return _best(view, "department", 12, lines[chosen])
+    return best(view, "department", 12, lines[chosen])
 
 
 def spending_category(view: View) -> Array:
-    return _best(view, "category", 12, view.after.lines)
+    return best(view, "category", 12, view.after.lines)
 
 
 def brand_prediction(view: View) -> Array:
-    return _best(view, "manufacturer", MAKERS, view.after.lines)
+    return best(view, "manufacturer", MAKERS, view.after.lines)
 
 
-def consumption_cycle(view: View) -> Array:
+def consumption_cycle(view: View, edges: tuple[float, ...] = CYCLE) -> Array:
     days = view.after.baskets.drop_duplicates(["household", "day"])
     num = total(days, view.past.size)
     first, row = np.full(view.past.size, np.nan), view.after.first_basket()
     found = row >= 0
     first[found] = view.after.baskets["day"].to_numpy()[row[found]]
     gap = (view.after.last_day() - first) / np.maximum(num - 1, 1)
-    return _observed(np.searchsorted(CYCLE, gap).astype(float), num - 1)
+    return _observed(np.searchsorted(edges, gap).astype(float), num - 1)
 
 
 def spending_bucket(view: View) -> Array:

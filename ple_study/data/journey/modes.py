@@ -13,7 +13,7 @@ and behavior how a household shops: how widely, and for how much off the price. 
 monthly modes on the same numbers would come out the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,14 +59,16 @@ VIEWS = {
 }
 
 
-def series(shots: Sequence[Snapshot]) -> dict[str, Events]:
+def series(
+    shots: Sequence[Snapshot], views: Mapping[str, View] = VIEWS
+) -> dict[str, Events]:
     """One series a mode, with the rows of all snapshots, one after the other.
 
     Only whole steps of the year count: at a cut-off on day 197, seven months are known,
     and the first five steps are padding.
     """
     seen = {
-        name: [observed(view, shot) for shot in shots] for name, view in VIEWS.items()
+        name: [observed(view, shot) for shot in shots] for name, view in views.items()
     }
     return {
         name: Events(

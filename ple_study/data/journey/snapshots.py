@@ -1,6 +1,6 @@
 """Which households are rows at which cut-off, and what is known of them afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ple_study.data.checks import SPLITS
-from ple_study.data.journey.features import MONTH, Vocabulary
+from ple_study.data.journey.features import KEYS, MONTH, Vocabulary
 from ple_study.data.journey.labels import Label, View
 from ple_study.data.journey.tables import Array, Codes, Purchases
 from ple_study.data.journey.windows import Window
@@ -16,6 +16,7 @@ from ple_study.data.journey.windows import Window
 PAST = 180  # days
 FIRST = {"train": 197, "val": 253, "test": 309}  # first cut-off day of each part
 END = {"train": 253, "val": 309, "test": 365}  # its labels are known by then
+Days = Mapping[str, int]  # one a part of the split
 SHARES = (0.6, 0.8)  # of the households with a survey: up to train, up to val
 
 
@@ -52,12 +53,26 @@ def snapshots(purchases: Purchases, every: int = MONTH) -> list[Snapshot]:
             "every must be 7, 14 or 28 days, so that all cut-offs fall on one weekday. "
             f"Found {every}."
         )
-    vocabulary = Vocabulary.fit(purchases, END["train"])
+    return taken(purchases, FIRST, END, every)
+
+
+def taken(
+    purchases: Purchases,
+    first: Days,
+    end: Days,
+    every: int = MONTH,
+    keys: tuple[str, ...] = KEYS,
+) -> list[Snapshot]:
+    """A snapshot every four weeks of each part, from its first cut-off to its end.
+
+    The vocabulary ranks by each of ``keys`` what was bought before training ends.
+    """
+    vocabulary = Vocabulary.fit(purchases, end["train"], keys)
     days = [
         (part, day)
-        for part, first in FIRST.items()
-        for day in range(first, END[part], every if part == "train" else MONTH)
-        if day + MONTH <= END[part]
+        for part, start in first.items()
+        for day in range(start, end[part], every if part == "train" else MONTH)
+        if day + MONTH <= end[part]
     ]
     return [_snapshot(part, day, purchases, vocabulary) for part, day in days]
 
@@ -75,9 +90,11 @@ def training_rows(shots: Sequence[Snapshot]) -> Codes:
     return np.flatnonzero(np.concatenate(fit))
 
 
-def label_values(label: Label, shots: list[Snapshot], seed: int) -> Values:
+def label_values(
+    label: Label, shots: list[Snapshot], seed: int, end: Days = END
+) -> Values:
     """One label over all rows; NaN where not observed in time (see ``journey``)."""
-    raw = np.concatenate([_raw(label, shot) for shot in shots])
+    raw = np.concatenate([_raw(label, shot, end) for shot in shots])
     part = np.repeat([shot.part for shot in shots], [len(shot) for shot in shots])
     if not label.horizon:
         household = np.concatenate([shot.households for shot in shots])
@@ -94,8 +111,8 @@ def label_values(label: Label, shots: list[Snapshot], seed: int) -> Values:
     return Values(raw, (raw - mean) / std, mean, std)
 
 
-def _raw(label: Label, shot: Snapshot) -> Array:
-    if shot.cutoff + label.horizon > END[shot.part]:
+def _raw(label: Label, shot: Snapshot, end: Days) -> Array:
+    if shot.cutoff + label.horizon > end[shot.part]:
         return np.full(len(shot), np.nan)
     after = Window(shot.past.purchases, shot.cutoff, shot.cutoff + label.horizon)
     return label.raw(View(shot.past, after, shot.vocabulary))[shot.households]

@@ -5,7 +5,7 @@ files are UTC; the shops are on United States Eastern time, and so is everything
 day 0 is 2017-01-01 and day 364 is 2017-12-31.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ TABLES = (
     "products",
     "transactions",
 )
+FIRST = ("stamp", "day", "hour", "household", "store")
+SUMS = ("sales", "discount", "coupon", "private")
 PARTS = {  # of a product, and the column that says so
     "department": "department",
     "category": "product_category",
@@ -79,12 +81,12 @@ def read(
     redeemed = raw["coupon_redemptions"]
     redemptions = {
         "household": households.get_indexer(redeemed["household_id"]),
-        "day": _days(redeemed, "redemption_date", stop),
+        "day": days(redeemed, "redemption_date", stop),
     }
     people = raw["demographics"].set_index("household_id").reindex(households)
     return Purchases(
         lines=lines,
-        baskets=_baskets(lines),
+        baskets=baskets(lines),
         mailings=_mailings(raw, households),
         redemptions=pd.DataFrame(redemptions).query("household >= 0"),
         demographics=people.reset_index(drop=True),
@@ -103,16 +105,19 @@ def _mailings(raw: Mapping[str, pd.DataFrame], households: pd.Index) -> pd.DataF
     return pd.DataFrame(values).query("household >= 0").sort_values("day")
 
 
-def _days(frame: pd.DataFrame, column: str, stop: int) -> Codes:
+def days(
+    frame: pd.DataFrame, column: str, stop: int, origin: pd.Timestamp = ORIGIN
+) -> Codes:
+    """Whole days since ``origin``; ValueError unless in 0 to before ``stop``."""
     times = frame[column]
-    end = ORIGIN + pd.Timedelta(days=stop)
-    if len(times) and not ORIGIN <= times.min() <= times.max() < end:
+    end = origin + pd.Timedelta(days=stop)
+    if len(times) and not origin <= times.min() <= times.max() < end:
         raise ValueError(
-            f"Column {column!r} must lie from {ORIGIN:%Y-%m-%d} to before "
+            f"Column {column!r} must lie from {origin:%Y-%m-%d} to before "
             f"{end:%Y-%m-%d}, local time. Found {times.min()} to {times.max()}."
         )
-    days: Codes = (times - ORIGIN).dt.days.to_numpy(np.int64)
-    return days
+    found: Codes = (times - origin).dt.days.to_numpy(np.int64)
+    return found
 
 
 def _lines(
@@ -124,14 +129,14 @@ def _lines(
     local = frame.assign(transaction_timestamp=_eastern(frame["transaction_timestamp"]))
     codes, names = {}, {}
     for key in ("household", "store", "product"):
-        codes[key], names[key] = _coded(frame[f"{key}_id"])
+        codes[key], names[key] = coded(frame[f"{key}_id"])
     place = pd.Index(products["product_id"]).get_indexer(frame["product_id"])
     for key, column in PARTS.items():
-        code, names[key] = _coded(products[column])
+        code, names[key] = coded(products[column])
         codes[key] = np.append(code, -1)[place]  # the last for a product not listed
     private = np.append(products["brand"] == "Private", False)[place]
     values = {
-        "day": _days(local, "transaction_timestamp", stop),
+        "day": days(local, "transaction_timestamp", stop),
         "hour": local["transaction_timestamp"].dt.hour.to_numpy(np.int64),
         "basket": frame["basket_id"].to_numpy(),
         **codes,
@@ -149,15 +154,16 @@ def _eastern(stamp: pd.Series) -> pd.Series:
     return stamp - pd.to_timedelta(5 - summer.astype(int), unit="h")
 
 
-def _coded(column: pd.Series) -> tuple[Codes, npt.NDArray[np.object_]]:
+def coded(column: pd.Series) -> tuple[Codes, npt.NDArray[np.object_]]:
     """Codes in order of the values, -1 where missing, and the values."""
     code, name = pd.factorize(column, sort=True)
     return code.astype(np.int64), np.asarray(name, dtype=object)
 
 
-def _baskets(lines: pd.DataFrame) -> pd.DataFrame:
-    """One row a basket, in order of time."""
+def baskets(
+    lines: pd.DataFrame, *, first: Sequence[str] = FIRST, sums: Sequence[str] = SUMS
+) -> pd.DataFrame:
+    """One row a basket, in order of time: the ``first`` of a line, ``sums`` of all."""
     groups = lines.groupby("basket", sort=False)
-    first = groups[["stamp", "day", "hour", "household", "store"]].first()
-    sums = groups[["sales", "discount", "coupon", "private"]].sum()
-    return first.join(sums).assign(num_lines=groups.size()).reset_index()
+    frame = groups[list(first)].first().join(groups[list(sums)].sum())
+    return frame.assign(num_lines=groups.size()).reset_index()

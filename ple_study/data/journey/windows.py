@@ -12,8 +12,8 @@ class Window:
     def __init__(self, purchases: Purchases, start: int, stop: int) -> None:
         self.purchases, self.start, self.stop = purchases, start, stop
         self.size = purchases.num_households
-        self.lines = _between(purchases.lines, start, stop)
-        self.baskets = _between(purchases.baskets, start, stop)
+        self.lines = between(purchases.lines, start, stop)
+        self.baskets = between(purchases.baskets, start, stop)
 
     def last(self, days: int) -> "Window":
         """The last ``days`` days of this window."""
@@ -62,6 +62,7 @@ def total(
     return summed.reshape(size, num).astype(np.float64)
 
 
-def _between(frame: pd.DataFrame, start: int, stop: int) -> pd.DataFrame:
+def between(frame: pd.DataFrame, start: int, stop: int) -> pd.DataFrame:
+    """The rows from day ``start`` to before day ``stop`` of a frame sorted by day."""
     low, high = np.searchsorted(frame["day"].to_numpy(), [start, stop])
     return frame.iloc[low:high]
