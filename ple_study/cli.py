@@ -14,8 +14,9 @@ Multi-task learning on tables: one model, many things to predict.
   export    a trained model as an ONNX file
 
 A study is journey (real households, 16 tasks), census (99,762 persons, 2 tasks),
-bank (16 tasks, truth known), synthetic (2 tasks), or a .toml file that names a Parquet
-file of your own. `ple-study fit --help` shows such a file.
+bank (16 tasks, truth known), retail (a web shop, 13 tasks), synthetic (2 tasks), or a
+.toml file that names a Parquet file of your own. `ple-study fit --help` shows such a
+file.
 """
 FIT = """\
 Train a model on a study and compare it with the other models, over several seeds.
@@ -107,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, description=about, formatter_class=_Help)
 
     one = command("fit", FIT)
-    one.add_argument("study", help="journey, census, bank, synthetic, or a .toml file")
+    one.add_argument("study", help="journey, census, bank, retail, synthetic, or a .toml file")
     one.add_argument("--model", default="ple", help="the model that is kept")
     one.add_argument("--seeds", type=int, default=5, help="seeds a model, from 0")
     one.add_argument("--alone", action="store_true", help="train this model only")
