@@ -108,7 +108,9 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, description=about, formatter_class=_Help)
 
     one = command("fit", FIT)
-    one.add_argument("study", help="journey, census, bank, retail, synthetic, or a .toml file")
+    one.add_argument(
+        "study", help="journey, census, bank, retail, synthetic, or a .toml file"
+    )
     one.add_argument("--model", default="ple", help="the model that is kept")
     one.add_argument("--seeds", type=int, default=5, help="seeds a model, from 0")
     one.add_argument("--alone", action="store_true", help="train this model only")

@@ -64,7 +64,7 @@ def read_out(
 
 
 def block_shares(sae: SparseAutoencoder) -> Float[Tensor, "unit block"]:
-    """``|d_e|``^2 / ``|d|``^2: how much of a latent's direction d is in each expert."""
+    """``|d_e|^2 / |d|^2``: how much of a latent's direction d is in each expert."""
     parts = torch.split(sae.directions, list(sae.widths), dim=1)
     return torch.stack([part.square().sum(1) for part in parts], dim=1)
 

@@ -1,10 +1,10 @@
 """Six ways to read how much each expert has to do with an answer.
 
     gate        w_ki of stage 2; where there is none, stage 1's slots of shared experts
-    norm        the norm of what the task reads of a block, w_ki s_i ||h_i||
+    norm        the norm of what the task reads of a block: w_ki s_i norm(h_i)
     grad_block  <d z_k / d h~_i, h~_i>, h~_i the block behind the gates
     loo         z_k - z_k without expert i
-    shapley     sum_S |S|! (E - |S| - 1)! / E! (z_k(S + i) - z_k(S)), S without i
+    shapley     sum_S s! (E - s - 1)! / E! (z_k(S + i) - z_k(S)), S of s without i
     ig          <h_i - m_i, integral of d z_k / d h_i from the means m to h>
 
 z_k is a task's margin (``margins``), z_k(S) that of the coalition S (``coalitions``).

@@ -1,6 +1,7 @@
 """The pages as a reader meets them: opened from the disk, in a browser, offline."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -125,3 +126,72 @@ def test_theme_button_turns_the_figures_too(page: Page) -> None:
         page.locator("button.theme-switch-button:visible").click()
         seen.add(html.get_attribute("data-theme"))
     assert seen == set(AXE)
+
+
+ROWS = "#ledger-filter ~ div.cell table tbody tr:visible"
+
+
+def ledger_rows(page: Page) -> int:
+    """Count the rows shown, and see that the page says the same."""
+    shown = page.locator(ROWS).count()
+    total = len(soup("book/claims.html").select("svg.claim-picture"))
+    assert page.get_by_role("status").inner_text() == f"{shown} of {total} claims"
+    return shown
+
+
+def test_the_ledger_is_filtered_by_keyboard(page: Page) -> None:
+    visit(page, "book/claims.html")
+    total = ledger_rows(page)
+    page.get_by_label("Verdict").focus()
+    page.keyboard.type("refuted")
+    refuted = ledger_rows(page)
+    verdicts = page.locator(f"{ROWS} >> td:nth-child(3)").all_inner_texts()
+    assert {text.strip() for text in verdicts} == {"refuted"}
+    page.keyboard.press("Tab")
+    page.keyboard.type("EXPERT private")
+    assert 0 < ledger_rows(page) < refuted < total
+    for words in page.locator(f"{ROWS} >> td:nth-child(2)").all_inner_texts():
+        assert "expert" in words.lower()
+        assert "private" in words.lower()
+    page.keyboard.type(" zebra")
+    assert ledger_rows(page) == 0
+    page.get_by_label("Words").fill("")
+    page.get_by_label("Verdict").select_option("")
+    assert ledger_rows(page) == total
+
+
+def test_a_count_of_the_front_page_leads_to_its_claims(page: Page) -> None:
+    visit(page, "book/index.html")
+    for number in range(page.locator("ul.verdicts a").count()):
+        link = page.locator("ul.verdicts a").nth(number)
+        count, _, kind = link.inner_text().partition(" ")
+        link.click()
+        page.get_by_role("status").wait_for()
+        assert ledger_rows(page) == int(count)
+        assert page.get_by_label("Verdict").input_value() == kind
+        page.go_back()
+
+
+def test_every_claim_has_a_picture_that_says_its_numbers(page: Page) -> None:
+    visit(page, "book/claims.html")
+    headings = page.get_by_role("heading", name=re.compile(r"^Claim \d")).all()
+    pictures = page.locator("svg.claim-picture")
+    labels = pictures.evaluate_all("all => all.map(svg => svg.ariaLabel)")
+    named = [heading.inner_text().split(":")[0] for heading in headings]
+    assert [label.split(".")[0] for label in labels] == named
+    boxes = pictures.evaluate_all(
+        "all => all.map(svg => [svg, ...svg.querySelectorAll('text')]"
+        ".map(part => part.getBoundingClientRect()))"
+        ".map(([all, ...words]) => Math.max(...words.map(w => w.right)) - all.right)"
+    )
+    assert max(boxes) <= 2, "words of a picture are cut off on the right"
+
+
+def test_without_scripts_the_ledger_shows_every_claim(browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{ROOT.as_uri()}/book/claims.html?verdict=refuted")
+    total = len(soup("book/claims.html").select("svg.claim-picture"))
+    assert page.locator(ROWS).count() == total > 0
+    assert page.locator("#ledger-filter *").count() == 0
+    context.close()

@@ -18,7 +18,7 @@ DENSE = 0.1  # a latent that is on for more of the rows tells few of them apart
 
 @dataclass(frozen=True, kw_only=True)
 class SAEReport:
-    """explained_variance: 1 - sum ``|x - x^|``^2 / sum ``|x - mean x|``^2.
+    """explained_variance: 1 - sum ``|x - x^|^2`` / sum ``|x - mean x|^2``.
 
     mean_l0: latents that are on, a row. dead_share: latents that no row turns on;
     dense_share: latents that more than a tenth of the rows turn on.
