@@ -1,0 +1,1 @@
+"""How sure models are, and whether they know."""
