@@ -1,9 +1,11 @@
 """One answer as a picture: from all experts at their average to it, a bar an expert.
 
-with plt.rc_context(plots.STYLE):
-    axes = plt.subplots()[1]
-    waterfall(axes, found, 0, "churn")
-alt(found, 0, "churn")  # for who cannot see it
+::
+
+    with plt.rc_context(plots.STYLE):
+        axes = plt.subplots()[1]
+        waterfall(axes, found, 0, "churn")
+    alt(found, 0, "churn")  # for who cannot see it
 """
 
 from collections.abc import Mapping, Sequence
