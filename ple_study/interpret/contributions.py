@@ -1,5 +1,7 @@
 """What each expert contributes to one prediction.
 
+::
+
     found = contributions(fitted, batch, study.part("train").batch)
     found.share[0]  # of the first customer, [task, expert]
 

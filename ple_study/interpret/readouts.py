@@ -1,5 +1,7 @@
 """Six ways to read how much each expert has to do with an answer.
 
+::
+
     gate        w_ki of stage 2; where there is none, stage 1's slots of shared experts
     norm        the norm of what the task reads of a block: w_ki s_i norm(h_i)
     grad_block  <d z_k / d h~_i, h~_i>, h~_i the block behind the gates

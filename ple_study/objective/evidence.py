@@ -1,5 +1,7 @@
 """What evidence says, and what it costs to learn (``ple_study.tasks.evidential``).
 
+::
+
     opinion(task, output.evidence[task.name]).epistemic
     evidence_losses(tasks, output.evidence, labels, spec=EvidentialSpec(), epoch=3)
 

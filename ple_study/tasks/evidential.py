@@ -1,5 +1,7 @@
 """Evidential heads: how sure a task is of its answer, in one pass.
 
+::
+
     spec = HeterogeneousPLESpec(evidential=EvidentialSpec())
     opinion = fit(study, spec).uncertainty(batch)["churn"]  # .vacuity, .epistemic
 

@@ -1,5 +1,7 @@
 """The ceiling: the best that can be answered about the customers of a bank.
 
+::
+
     metrics.evaluate(bank.schema, best_logits(bank), bank.study().rows.labels)
 
 Whoever knows the hidden factors, the regime and the cluster of a customer still does
