@@ -48,11 +48,17 @@ def sequences(vocabulary: Vocabulary) -> tuple[Sequence, Sequence]:
     baskets: one step a visit, the last is the latest. Counts and days enter as log(1 +
     x) too; ``private_share`` is of the lines, ``hour`` a share of the day.
     """
-    names = vocabulary.names("department", DEPARTMENTS)
-    daily = (*DAILY, *(f"spend:{name}" for name in names))
+    return schemas(vocabulary, DAILY, BASKET)
+
+
+def schemas(
+    vocabulary: Vocabulary, daily: tuple[str, ...], basket: tuple[str, ...]
+) -> tuple[Sequence, Sequence]:
+    """Days, with the spend in the largest departments behind, and baskets."""
+    spend = (f"spend:{name}" for name in vocabulary.names("department", DEPARTMENTS))
     return (
-        Sequence(name="daily", steps=DAYS, channels=daily),
-        Sequence(name="baskets", steps=BASKETS, channels=BASKET),
+        Sequence(name="daily", steps=DAYS, channels=(*daily, *spend)),
+        Sequence(name="baskets", steps=BASKETS, channels=basket),
     )
 
 

@@ -4,12 +4,11 @@ import numpy as np
 
 from ple_study.batch import Events
 from ple_study.data.journey.events import (
-    BASKETS,
-    DAYS,
     DEPARTMENTS,
     Bools,
     Floats,
     newest,
+    schemas,
     stacked,
 )
 from ple_study.data.journey.features import Vocabulary
@@ -49,12 +48,7 @@ def sequences(vocabulary: Vocabulary) -> tuple[Sequence, Sequence]:
     product stood in an earlier line of the 180 days, ``same_kind`` whether the order
     before had the same main kind, ``hour`` a share of the day.
     """
-    names = vocabulary.names("department", DEPARTMENTS)
-    daily = (*DAILY, *(f"spend:{name}" for name in names))
-    return (
-        Sequence(name="daily", steps=DAYS, channels=daily),
-        Sequence(name="baskets", steps=BASKETS, channels=BASKET),
-    )
+    return schemas(vocabulary, DAILY, BASKET)
 
 
 def series(shots: list[Snapshot]) -> dict[str, Events]:

@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
-from ple_study.batch import Batch
 from ple_study.data.graphs.csr import matrix
 from ple_study.data.journey import LENSES, clouds, journey, modes
 from ple_study.data.journey.events import series
@@ -24,6 +22,7 @@ from ple_study.data.journey.snapshots import Snapshot, snapshots
 from ple_study.data.journey.tables import Purchases, read
 from ple_study.data.journey.windows import Window
 from ple_study.data.loader import Study
+from tests.data.fields import fields
 from tests.data.journey.futures import FUTURES
 
 Tables = Mapping[str, pd.DataFrame]
@@ -37,19 +36,6 @@ def small(few: Tables) -> Purchases:
 @pytest.fixture(scope="module")
 def whole(small: Purchases) -> Study:
     return journey(purchases=small, lenses=LENSES)
-
-
-def fields(batch: Batch) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a batch but the household's code, which is compared by name."""
-    yield from (("numeric", batch.numeric), ("categorical", batch.categorical))
-    for name, events in batch.events.items():
-        yield from ((f"{name} values", events.values), (f"{name} mask", events.mask))
-    for name, shape in batch.diagrams.items():
-        yield from ((f"{name} points", shape.points), (f"{name} mask", shape.mask))
-    assert batch.states is not None
-    assert batch.clusters is not None
-    yield from (("states", batch.states), ("clusters", batch.clusters))
-    yield from ((name, values.nan_to_num(-9)) for name, values in batch.vectors.items())
 
 
 def households(study: Study, purchases: Purchases) -> list[str]:

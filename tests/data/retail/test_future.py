@@ -1,14 +1,10 @@
 """No field of a row sees its future, and no label looks before its cut-off."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
-from ple_study.batch import Batch
 from ple_study.data.journey.shop import study_of
 from ple_study.data.journey.snapshots import label_values
 from ple_study.data.loader import Study
@@ -16,21 +12,9 @@ from ple_study.data.retail import LENSES, SHOP, retail
 from ple_study.data.retail.snapshots import END, snapshots
 from ple_study.data.retail.tables import Orders, read
 from ple_study.data.retail.tasks import LABELS
+from tests.data.fields import fields
 from tests.data.retail.futures import FUTURES
 from tests.data.retail.made import DAY, ORIGIN
-
-
-def fields(batch: Batch) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a batch but the customer's code, which is compared by name."""
-    yield from (("numeric", batch.numeric), ("categorical", batch.categorical))
-    for name, events in batch.events.items():
-        yield from ((f"{name} values", events.values), (f"{name} mask", events.mask))
-    for name, shape in batch.diagrams.items():
-        yield from ((f"{name} points", shape.points), (f"{name} mask", shape.mask))
-    assert batch.states is not None
-    assert batch.clusters is not None
-    yield from (("states", batch.states), ("clusters", batch.clusters))
-    yield from ((name, values.nan_to_num(-9)) for name, values in batch.vectors.items())
 
 
 def customers(study: Study, orders: Orders) -> list[int]:
