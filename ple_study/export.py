@@ -117,7 +117,7 @@ def program(
     Inputs are named as in ``to_onnx``, and only those that the module reads.
     """
     batch = example(schema)
-    with _quiet():
+    with _quiet(), torch.no_grad():
         vary = _rows_vary(batch)
         shapes = vary.dynamic_shapes(module, (batch,))  # type: ignore[no-untyped-call]
         exported = torch.export.export(module, (batch,), dynamic_shapes=shapes)

@@ -6,6 +6,7 @@ one of a day. Hasani et al. (2021), "Liquid time-constant networks"; Hasani et a
 """
 
 import math
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ple_study.experts.temporal.recurrence import recurrence
 from ple_study.names import one_of
 
 Solver = Literal["exponential", "euler"]
@@ -114,10 +116,16 @@ def drive(
     ``gaps`` are the days before each step, each customer's own. Causal.
     """
     state = inputs.new_zeros(inputs.shape[0], cell.dim)  # export would fix len()
-    states = []
-    # Unbound, since the gradient of a slice is as large as all steps together.
-    every = (part.unbind(1) for part in (cell.read(inputs), gaps[..., None], mask))
-    for read, gap, real in zip(*every, strict=True):
-        state = torch.where(real[:, None], cell.move(read, state, gap), state)
-        states.append(state)
-    return torch.stack(states, dim=1)
+    parts = cell.read(inputs), gaps[..., None], mask[..., None]
+    return recurrence(partial(_moved, cell), state, *parts)
+
+
+def _moved(
+    cell: LiquidCell | ClosedFormCell,
+    state: State,
+    read: Tensor,
+    gap: Tensor,
+    real: Tensor,
+) -> tuple[State, State]:
+    state = torch.where(real, cell.move(read, state, gap), state)
+    return state, state

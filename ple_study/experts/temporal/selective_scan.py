@@ -8,11 +8,14 @@ SSMs", section 6, for one decay a head and the form in chunks.
 """
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from ple_study.experts.temporal.recurrence import recurrence
 
 CHUNK = 20  # steps, at most; of 12, 18, 20, 30 and 36 the fastest on a CPU
 
@@ -118,15 +121,18 @@ def channel_scan(
     eight times as long on a CPU.
     """
     state = inputs.new_zeros(*inputs.shape[::2], write.shape[2])
-    answers = []
-    steps = zip(
-        (delta * inputs).unbind(1),
-        delta.unbind(1),
-        write.unbind(1),
-        read.unbind(1),
-        strict=True,
-    )
-    for x, d, b, c in steps:
-        state = (d[..., None] * log_decay).exp() * state + x[..., None] * b[:, None]
-        answers.append((state @ c[..., None]).squeeze(-1))
-    return torch.stack(answers, dim=1)
+    step = partial(_channel_step, log_decay)
+    return recurrence(step, state, delta * inputs, delta, write, read)
+
+
+def _channel_step(
+    log_decay: Tensor,
+    state: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    write: Tensor,
+    read: Tensor,
+) -> tuple[Tensor, Tensor]:
+    fade = (delta[..., None] * log_decay).exp()
+    state = fade * state + x[..., None] * write[:, None]
+    return state, (state @ read[..., None]).squeeze(-1)

@@ -28,16 +28,6 @@ from tests.data.journey.futures import FUTURES
 Tables = Mapping[str, pd.DataFrame]
 
 
-@pytest.fixture(scope="module")
-def small(few: Tables) -> Purchases:
-    return read(few)
-
-
-@pytest.fixture(scope="module")
-def whole(small: Purchases) -> Study:
-    return journey(purchases=small, lenses=LENSES)
-
-
 def households(study: Study, purchases: Purchases) -> list[str]:
     assert study.rows.batch.customer is not None
     return list(purchases.names["household"][study.rows.batch.customer.numpy()])

@@ -1,8 +1,5 @@
 """A study of households seen through all lenses: schema, fits, and a model on it."""
 
-from collections.abc import Mapping
-
-import pandas as pd
 import pytest
 import torch
 from torch.testing import assert_close
@@ -12,27 +9,17 @@ from ple_study.batch import Batch
 from ple_study.data.clusters import GaussianClusters
 from ple_study.data.graphs.visits import Visits, bipartite
 from ple_study.data.hmm.modes import fit_modes, mode_states
-from ple_study.data.journey import LENSES, journey
+from ple_study.data.journey import journey
 from ple_study.data.journey.graphs import tree, tree_visits
 from ple_study.data.journey.lenses import clustered, clusters
 from ple_study.data.journey.modes import series
 from ple_study.data.journey.snapshots import snapshots
-from ple_study.data.journey.tables import Purchases, read
+from ple_study.data.journey.tables import Purchases
 from ple_study.data.journey.vectors import vectors
 from ple_study.data.loader import Study
 from ple_study.experts.mlp import MLPSpec
 from ple_study.schema import Schema
 from ple_study.training import Training, fit
-
-
-@pytest.fixture(scope="module")
-def small(few: Mapping[str, pd.DataFrame]) -> Purchases:
-    return read(few)
-
-
-@pytest.fixture(scope="module")
-def whole(small: Purchases) -> Study:
-    return journey(purchases=small, lenses=LENSES)
 
 
 def test_all_fields_are_there_and_the_schema_says_so(whole: Study) -> None:
