@@ -155,6 +155,8 @@ RIVALS = {
     },
 }
 WATCHED = {"mmoe, long": Setting(spec=MODELS["mmoe"], training=LONG)}
+THRICE = replace(SHOP, epochs=3 * SHOP.epochs)
+LONGER = {"whole, three times as long": Setting(training=THRICE)}
 SETTINGS: Mapping[str, Mapping[str, Setting]] = {
     "bank": SURE
     | PARTS
@@ -174,6 +176,7 @@ SETTINGS: Mapping[str, Mapping[str, Setting]] = {
     | OTHER_PARTS
     | RIVALS
     | WATCHED
+    | LONGER
     | {
         "shared-bottom, functions": Setting(
             spec=MODELS["shared-bottom"], change=with_functions
