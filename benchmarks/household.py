@@ -8,7 +8,8 @@ that of most; of equals the first. Kept are tenths among training rows of the co
 ``SHOWN``, the answers, readouts, doubts and labels; no key, no row, no place in a file.
 
 The first model, seed 1, is explained. All five answer, and explain ``churn``. What is
-moved: ``MOVED`` alone, to the training rows' ``GRID``, and each column to its median.
+moved: ``MOVED`` alone, to the training rows' ``GRID``, each column to its median,
+and all columns together.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.clock import machine
-from benchmarks.whole_model import RESULTS, households, rounded
+from benchmarks.whole_model import RESULTS, WHOLE, households, rounded
 from ple_study.batch import Batch, concat
 from ple_study.data.journey import labels_table
 from ple_study.data.journey.snapshots import snapshots
@@ -69,7 +70,10 @@ def moved(study: Study, fitted: Fitted, row: Batch) -> dict[str, Any]:
     steps = concat([_with(row, place, value) for value in grid])
     middle = train.numeric.median(0).values
     each = concat([_with(row, i, value) for i, value in enumerate(middle)])
-    own, other = (fitted.output(x).logits[TASK][:, 0] for x in (row, each))
+    all_of_them = replace(row, numeric=middle[None])
+    own, other, together = (
+        fitted.output(x).logits[TASK][:, 0] for x in (row, each, all_of_them)
+    )
     change = other - own
     order = change.abs().argsort(descending=True)[:8].tolist()
     return {
@@ -77,6 +81,7 @@ def moved(study: Study, fitted: Fitted, row: Batch) -> dict[str, Any]:
         "answers": predicted(fitted, steps),
         "steps": told(fitted, steps, train, tasks=[TASK]),
         "median": {names[i]: rounded(change[i]) for i in order},
+        "together": rounded(together[0] - own[0]),
         "small": int((change.abs() < 0.02).sum()),
     }
 
@@ -114,7 +119,7 @@ def main() -> None:
     about: dict[str, Any] = {
         "rows": len(able.batch),
         "tasks": list(study.schema.task_names),
-        "experts": list(models[0].spec.experts),
+        "experts": list(WHOLE.experts),
         "heads": heads,
         "scale": {r.task: [r.mean, r.std] for r in labels_table().itertuples()},
         "classes": class_names(snapshots(read())[0].vocabulary),
