@@ -67,9 +67,15 @@ def _end(axes: Axes, height: int, value: float, text: str) -> None:
     """A dot, and its words on the side where there is room."""
     right = value > sum(axes.get_xlim()) / 2
     axes.plot(value, height, "o", color=INK, ms=4)
-    words = f"{text}  " if right else f"  {text}"
-    side = "right" if right else "left"
-    axes.text(value, height, words, color=INK, ha=side, va="center")
+    axes.annotate(
+        text,
+        (value, height),
+        (-6 if right else 6, 0),
+        textcoords="offset points",
+        color=INK,
+        ha="right" if right else "left",
+        va="center",
+    )
 
 
 def _scale(axes: Axes, one: Case, ends: Sequence[float], unit: str) -> None:
