@@ -18,30 +18,15 @@ from torch import Tensor
 from benchmarks.clock import machine
 from benchmarks.whole_model import RESULTS, households
 from ple_study.batch import Batch
-from ple_study.export import load, save, to_onnx
+from ple_study.export import load, onnx_inputs, save, to_onnx
 from ple_study.fitted import Fitted
 
 ROWS, SIZES = 1000, (1, 7, 1000)
 
 
-def inputs(batch: Batch) -> dict[str, Tensor]:
-    """Every tensor by the name that its input has in ONNX."""
-    parts = {"numeric": batch.numeric, "categorical": batch.categorical}
-    for name, events in batch.events.items():
-        parts[f"events_{name}_values"] = events.values
-        parts[f"events_{name}_mask"] = events.mask
-    for name, diagram in batch.diagrams.items():
-        parts[f"diagrams_{name}_points"] = diagram.points
-        parts[f"diagrams_{name}_mask"] = diagram.mask
-    parts |= {f"vectors_{name}": vector for name, vector in batch.vectors.items()}
-    more = {"states": batch.states, "clusters": batch.clusters}
-    parts |= {name: part for name, part in more.items() if part is not None}
-    return {f"batch_{name}": part for name, part in parts.items()}
-
-
 def served(session: onnxruntime.InferenceSession, batch: Batch, size: int) -> Tensor:
     """ONNX Runtime's logits of all rows, ``size`` at a time, tasks side by side."""
-    given, found = inputs(batch), []
+    given, found = onnx_inputs(batch), []
     for start in range(0, len(batch), size):
         part = slice(start, start + size)
         asked = {i.name: given[i.name][part].numpy() for i in session.get_inputs()}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ple_study.data.tables import time_split as time_split
     from ple_study.experts.mlp import MLPSpec as MLPSpec
     from ple_study.export import load as load
+    from ple_study.export import onnx_inputs as onnx_inputs
     from ple_study.export import save as save
     from ple_study.export import to_onnx as to_onnx
     from ple_study.fitted import Fitted as Fitted
@@ -70,7 +71,7 @@ _NAMES = {
         "time_split",
     ),
     "experts.mlp": ("MLPSpec",),
-    "export": ("load", "save", "to_onnx"),
+    "export": ("load", "onnx_inputs", "save", "to_onnx"),
     "fitted": ("Fitted",),
     "gates.attention": ("CGCAttentionSpec",),
     "gates.routing": ("GateSpec",),

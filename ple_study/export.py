@@ -109,6 +109,25 @@ def to_onnx(
     return Path(path)
 
 
+def onnx_inputs(batch: Batch) -> dict[str, Tensor]:
+    """Every tensor of a batch by the name that ``to_onnx`` gives its input.
+
+    A session is handed those that its model reads::
+
+        given = onnx_inputs(batch)
+        asked = {i.name: given[i.name].numpy() for i in session.get_inputs()}
+        session.run(None, asked)
+    """
+    parts = {"numeric": batch.numeric, "categorical": batch.categorical}
+    for kind in ("events", "diagrams"):
+        for name, fields in getattr(batch, kind).items():
+            parts |= {f"{kind}_{name}_{k}": part for k, part in vars(fields).items()}
+    parts |= {f"vectors_{name}": vector for name, vector in batch.vectors.items()}
+    more = {"states": batch.states, "clusters": batch.clusters}
+    parts |= {name: part for name, part in more.items() if part is not None}
+    return {f"batch_{name}": part for name, part in parts.items()}
+
+
 def program(
     module: nn.Module, schema: Schema, outputs: Sequence[str]
 ) -> torch.onnx.ONNXProgram:

@@ -6,22 +6,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ple_study.batch import Batch
 from ple_study.checkpoint import spec_from_json, spec_to_json
 from ple_study.experts.mlp import MLPSpec
-from ple_study.export import load, save, to_onnx
+from ple_study.export import load, onnx_inputs, save, to_onnx
 from ple_study.model import HeterogeneousPLESpec
 from ple_study.tasks.basket import BasketSpec
 from ple_study.tasks.transfer import TransferSpec
 from tests import laws
 from tests.experts.specs import TRANSPORT
-from tests.experts.test_onnx import fields
 from tests.sizes import BATCH
 from tests.test_model import (
     EVEN,
@@ -49,11 +46,6 @@ def test_a_saved_model_answers_as_before(
     assert all(map(torch.equal, found, wanted))
 
 
-def arrays(batch: Batch) -> dict[str, np.ndarray]:
-    own = {"batch_states": batch.states, "batch_clusters": batch.clusters}
-    return fields(batch) | {name: part.numpy() for name, part in own.items()}
-
-
 @pytest.mark.plain
 @pytest.mark.parametrize("name", ["both", "form B"])
 def test_onnx_runtime_answers_as_torch_does(name: str, tmp_path: Path) -> None:
@@ -64,8 +56,8 @@ def test_onnx_runtime_answers_as_torch_does(name: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(path)
     for size in (5, 100):
         batch = people(size)
-        given = arrays(batch)
-        asked = {i.name: given[i.name] for i in session.get_inputs()}
+        given = onnx_inputs(batch)
+        asked = {i.name: given[i.name].numpy() for i in session.get_inputs()}
         assert {"batch_states", "batch_clusters"} <= set(asked)
         wanted = own.output(batch).logits
         found = session.run(list(wanted), asked)
