@@ -15,7 +15,7 @@ from ple_study.baselines import SharedBottomSpec
 from ple_study.batch import Output
 from ple_study.checkpoint import spec_from_json, spec_to_json
 from ple_study.data.loader import Scaler
-from ple_study.export import load, save, to_onnx
+from ple_study.export import load, onnx_inputs, save, to_onnx
 from ple_study.fitted import Fitted, probabilities
 from ple_study.model import HeterogeneousPLESpec
 from ple_study.objective.evidence import evidence_losses, opinion
@@ -35,7 +35,6 @@ from tests.test_model import (
     people,
     rows,
 )
-from tests.test_model_export import arrays
 
 BESIDE, INSTEAD = EvidentialSpec(), EvidentialSpec(place="instead", anneal=4)
 PLACES = {
@@ -202,7 +201,8 @@ def test_onnx_knows_nothing_of_heads_beside(tmp_path: Path) -> None:
         own = fitted(replace(plain, evidential=heads), EVEN)
         path = to_onnx(own, tmp_path / f"{name}.onnx", logits=True)
         session = onnxruntime.InferenceSession(path)
-        asked = {i.name: arrays(batch)[i.name] for i in session.get_inputs()}
+        given = onnx_inputs(batch)
+        asked = {i.name: given[i.name].numpy() for i in session.get_inputs()}
         answers.append(session.run(None, asked))
         wanted = own.output(batch).logits.values()
         for logits, answer in zip(wanted, answers[-1], strict=True):
