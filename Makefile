@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
-SITE := tests/book/test_html.py tests/book/test_browser.py
+SITE := $(addprefix tests/book/,test_html.py test_browser.py test_dials.py)
 
 export PLE_STUDY_DEVICE ?= auto
 ifneq ($(wildcard ../shared/data/.),)

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from ple_study.data.loader import Scaler as Scaler
     from ple_study.data.loader import Study as Study
     from ple_study.data.loader import random_split as random_split
+    from ple_study.data.parquet import ParquetRows as ParquetRows
+    from ple_study.data.scan import scan_schema as scan_schema
+    from ple_study.data.stream import Stream as Stream
+    from ple_study.data.streamed import StreamedStudy as StreamedStudy
+    from ple_study.data.streamed import stream_parquet as stream_parquet
     from ple_study.data.tables import batch_from_frame as batch_from_frame
     from ple_study.data.tables import from_frame as from_frame
     from ple_study.data.tables import from_parquet as from_parquet
     from ple_study.data.tables import infer_schema as infer_schema
     from ple_study.data.tables import time_split as time_split
+    from ple_study.distill import distill as distill
     from ple_study.experts.mlp import MLPSpec as MLPSpec
     from ple_study.export import load as load
     from ple_study.export import onnx_inputs as onnx_inputs
@@ -51,6 +57,8 @@ if TYPE_CHECKING:
     from ple_study.schema import Sequence as Sequence
     from ple_study.schema import TaskSpec as TaskSpec
     from ple_study.schema import Transfer as Transfer
+    from ple_study.serving.publish import publish as publish
+    from ple_study.serving.service import Service as Service
     from ple_study.tasks.basket import BasketSpec as BasketSpec
     from ple_study.tasks.evidential import EvidentialSpec as EvidentialSpec
     from ple_study.tasks.modes import ModesSpec as ModesSpec
@@ -63,6 +71,10 @@ _NAMES = {
     "baselines": ("MMoESpec", "PLESpec", "SharedBottomSpec", "SingleTaskSpec"),
     "batch": ("Batch", "Events", "Output", "Rows"),
     "data.loader": ("Loader", "Scaler", "Study", "random_split"),
+    "data.parquet": ("ParquetRows",),
+    "data.scan": ("scan_schema",),
+    "data.stream": ("Stream",),
+    "data.streamed": ("StreamedStudy", "stream_parquet"),
     "data.tables": (
         "batch_from_frame",
         "from_frame",
@@ -70,6 +82,7 @@ _NAMES = {
         "infer_schema",
         "time_split",
     ),
+    "distill": ("distill",),
     "experts.mlp": ("MLPSpec",),
     "export": ("load", "onnx_inputs", "save", "to_onnx"),
     "fitted": ("Fitted",),
@@ -87,6 +100,8 @@ _NAMES = {
         "UncertaintyWeightingSpec",
     ),
     "schema": ("Feature", "Schema", "Sequence", "TaskSpec", "Transfer"),
+    "serving.publish": ("publish",),
+    "serving.service": ("Service",),
     "tasks.basket": ("BasketSpec",),
     "tasks.evidential": ("EvidentialSpec",),
     "tasks.modes": ("ModesSpec",),

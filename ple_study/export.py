@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,8 @@ def program(
 ) -> torch.onnx.ONNXProgram:
     """A module that reads a batch, such as an expert, as ONNX; any number of rows.
 
-    Inputs are named as in ``to_onnx``, and only those that the module reads.
+    Inputs are named as in ``onnx_inputs``, and only those that the module reads.
+    Raises ValueError for names that the exporter cannot tell apart.
     """
     batch = example(schema)
     with _quiet(), torch.no_grad():
@@ -146,6 +148,19 @@ def program(
     assert written is not None
     inputs = written.model.graph.inputs
     inputs[:] = [value for value in inputs if value.uses()]
+    # The exporter writes small letters, and "_" for all that is no letter or digit.
+    given = {
+        name: re.sub("[^a-z0-9]", "_", name.lower()) for name in onnx_inputs(batch)
+    }
+    written_as = list(given.values())
+    names = {s: name for name, s in given.items() if written_as.count(s) == 1}
+    for value in inputs:
+        if value.name not in names:
+            raise ValueError(
+                "Inputs of a file must differ in their letters and digits. Found two "
+                f"for {value.name!r}."
+            )
+        value.name = names[value.name]
     return written
 
 

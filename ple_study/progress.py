@@ -17,7 +17,7 @@ from torch import Tensor
 from ple_study import checkpoint
 from ple_study.batch import Rows
 from ple_study.checkpoint import inside, under
-from ple_study.data.loader import Loader
+from ple_study.data.loader import Batches
 from ple_study.fitted import judge, kept, monitored
 from ple_study.learner import Learner
 
@@ -31,7 +31,7 @@ class Progress(L.Callback):
         self,
         learner: Learner,
         val: Rows,
-        loader: Loader,
+        loader: Batches,
         run: Mapping[str, Any],
         folder: Path | None,
     ) -> None:
@@ -152,7 +152,7 @@ def set_moments(
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def get_random(device: torch.device, loader: Loader) -> dict[str, Tensor]:
+def get_random(device: torch.device, loader: Batches) -> dict[str, Tensor]:
     """The states of dropout's generators and of the loader's."""
     found = {"cpu": torch.get_rng_state(), "loader": loader.generator.get_state()}
     if device.type == "cuda":
@@ -161,7 +161,7 @@ def get_random(device: torch.device, loader: Loader) -> dict[str, Tensor]:
 
 
 def set_random(
-    device: torch.device, loader: Loader, states: Mapping[str, Tensor]
+    device: torch.device, loader: Batches, states: Mapping[str, Tensor]
 ) -> None:
     """What ``get_random`` answered, back in its place."""
     torch.set_rng_state(states["cpu"])

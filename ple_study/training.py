@@ -6,26 +6,24 @@ caller's generator as it was. With a folder the run is saved after every epoch; 
 was killed begins its unfinished epoch again and ends as if nothing had happened.
 """
 
-import hashlib
 import json
 import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import TQDMProgressBar
-from torch import Tensor
 
-from ple_study.batch import ModelSpec, Rows, tree_map
+from ple_study.batch import ModelSpec, Rows
 from ple_study.checkpoint import spec_to_json
-from ple_study.data.loader import Loader, Scaler, Study
+from ple_study.data.loader import Batches, Scaler
 from ple_study.devices import pick_device, seeded
 from ple_study.experts.row_gradients import row_gradients
 from ple_study.fitted import Fitted, check_monitor
@@ -36,6 +34,7 @@ from ple_study.objective.weighting import (
     check_weighting,
 )
 from ple_study.progress import Progress, place_of
+from ple_study.schema import Schema
 from ple_study.start import begun, check_start, weights_hash
 
 __all__ = ["Fitted", "Training", "fit", "pick_device"]
@@ -44,8 +43,30 @@ Precision = Literal["32", "bf16"]
 TRAINING, WEIGHTING = Training(), FixedWeightingSpec()
 
 
+@runtime_checkable
+class Source(Protocol):
+    """What a run asks of a study: a ``Study`` in memory, or a ``StreamedStudy``.
+
+    ``loader`` gives the training rows in batches of ``size``, shuffled by ``seed``,
+    scaled and on the device; ``fingerprint`` is a hash of the rows and of their order.
+    """
+
+    @property
+    def schema(self) -> Schema: ...
+
+    def part(self, name: str) -> Rows: ...
+
+    def scaler(self) -> Scaler: ...
+
+    def loader(
+        self, size: int, *, seed: int, scaler: Scaler, device: torch.device
+    ) -> Batches: ...
+
+    def fingerprint(self) -> str: ...
+
+
 def fit(
-    study: Study,
+    study: Source,
     spec: ModelSpec,
     *,
     training: Training = TRAINING,
@@ -97,14 +118,13 @@ def fit(
         "frozen": list(frozen),
         "seed": seed,
         "precision": precision,
-        "rows": fingerprint(study) if place else "",
+        "rows": study.fingerprint() if place else "",
     }
     run = json.loads(json.dumps(options))  # as the file will answer it
-    rows = study.part("train").batch
-    scaler = start.scaler if start else Scaler.fit(study.schema, rows)
+    scaler = start.scaler if start else study.scaler()
     with seeded(where, seed), _quiet():
-        train, val = (_ready(study.part(n), scaler, where) for n in ("train", "val"))
-        loader = _loader(train, training, seed)
+        val, size = scaler.ready(study.part("val"), where), training.batch_size
+        loader = study.loader(size, seed=seed, scaler=scaler, device=where)
         model = begun(spec, study.schema, start)
         weights = weighting.build(study.schema.tasks)
         steps = training.epochs * len(loader)
@@ -119,22 +139,11 @@ def fit(
     return Fitted(model, spec, study.schema, scaler, state.history, run)
 
 
-def _ready(rows: Rows, scaler: Scaler, where: torch.device) -> Rows:
-    return replace(rows, batch=scaler(rows.batch)).to(where)
-
-
 def _check_precision(precision: str) -> None:
     if precision not in get_args(Precision):
         raise ValueError(
             f"A precision is one of {get_args(Precision)}. Found {precision!r}."
         )
-
-
-def _loader(rows: Rows, training: Training, seed: int) -> Loader:
-    size = training.batch_size
-    # Batch normalisation has no use for a batch of one.
-    alone = len(rows) > size and len(rows) % size == 1
-    return Loader(rows, size, shuffle=True, drop_last=alone, seed=seed)
 
 
 def _train(
@@ -160,22 +169,6 @@ def _train(
     state.learner.to(where)  # before its tables are looked at
     with row_gradients(state.learner.model):
         trainer.fit(state.learner, state.loader)
-
-
-def fingerprint(study: Study) -> str:
-    """A hash of the rows that a run is trained and judged on."""
-    digest = hashlib.blake2b(digest_size=16)
-
-    def add(tensor: Tensor) -> Tensor:
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return tensor
-
-    tree_map(add, study.rows.batch)
-    for part in (study.rows.labels, study.rows.weights, study.split):
-        for name in sorted(part):
-            digest.update(name.encode())
-            add(part[name])
-    return digest.hexdigest()
 
 
 @contextmanager

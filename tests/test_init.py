@@ -46,9 +46,10 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.plain
 def test_the_readme_trains_on_a_table_of_ones_own(tmp_path, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    train, later = re.findall(r"```python\n(.*?)```", text, re.S)
+    train, later, beyond = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(train.strip().splitlines()) <= 11
     rng = np.random.default_rng(0)
     size = 200
@@ -73,3 +74,10 @@ def test_the_readme_trains_on_a_table_of_ones_own(tmp_path, monkeypatch, capsys)
     exec(compile(later, "README.md", "exec"), names)
     shapes = {task: tuple(answer.shape) for task, answer in names["answers"].items()}
     assert shapes == {"bought": (3, 1), "spend": (3, 1), "stage": (3, 3)}
+    for number, part in enumerate(("train", "val", "test")):
+        (tmp_path / part).mkdir()
+        frame.iloc[number::3].to_parquet(tmp_path / part / "0.parquet")
+    exec(compile(beyond, "README.md", "exec"), names)
+    assert len(names["study"].part("test")) == len(frame.iloc[2::3])
+    (answer,) = names["answers"]
+    assert set(answer["predictions"]) == {"bought", "spend", "stage"}

@@ -174,12 +174,14 @@ def check_batch(schema: Schema, batch: Batch) -> None:
             )
 
 
-def check_labels(task: TaskSpec, labels: Mapping[str, Tensor], train: Tensor) -> None:
+def check_labels(
+    task: TaskSpec, labels: Mapping[str, Tensor], train: Tensor | None = None
+) -> None:
     if task.name not in labels:
         raise ValueError(f"Task {task.name!r} has no labels. Found {list(labels)}.")
     label = labels[task.name]
     known = label[~label.isnan()]
-    if label[train].isnan().all():
+    if train is not None and label[train].isnan().all():
         raise ValueError(
             f"Task {task.name!r} has no observed label among the training rows."
         )

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from pandas.api import types
 from torch import Tensor
 
-from ple_study.batch import Batch, Rows
+from ple_study.batch import Batch, Rows, concat
 from ple_study.names import nearest
 from ple_study.schema import Feature, Schema, TaskSpec, Value
 
@@ -94,17 +94,17 @@ def numbers(column: pd.Series, dtype: torch.dtype) -> Float[Tensor, " row"]:
 def labels(column: pd.Series, task: TaskSpec) -> Float[Tensor, " row"]:
     """A task's labels, NaN where not observed. Raises ValueError for a wrong class."""
     values = numbers(column, torch.float32)
-    if task.kind == "regression":
-        return values
     top = max(task.classes, 2) - 1
-    good = (
-        (values >= 0) & (values <= top) & (values == values.round())
-    ) | values.isnan()
-    if not good.all():
-        row = int((~good).nonzero()[0])
+    good, must = values.isfinite(), "finite, or missing"
+    if task.kind != "regression":
+        good = (values >= 0) & (values <= top) & (values == values.round())
+        must = f"whole numbers in 0..{top}"
+    bad = (~(good | values.isnan())).nonzero()
+    if len(bad):
+        row = int(bad[0])
         raise ValueError(
-            f"Labels of the {task.kind} task {task.name!r} must be whole numbers in "
-            f"0..{top}. Found {column.iloc[row]} in row {column.index[row]}."
+            f"Labels of the {task.kind} task {task.name!r} must be {must}. Found "
+            f"{column.iloc[row]} in row {column.index[row]}."
         )
     return values
 
@@ -118,6 +118,19 @@ def finite(column: pd.Series) -> Float[Tensor, " row"]:
         raise ValueError(
             f"Numeric column {column.name!r} must be finite. Found {column.iloc[row]} "
             f"in row {column.index[row]}, and {len(bad)} such rows."
+        )
+    return values
+
+
+def weight(column: pd.Series, task: str) -> Float[Tensor, " row"]:
+    """A task's sample weights. Raises ValueError where one is below zero."""
+    values = finite(column)
+    bad = (values < 0).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(
+            f"Weights of task {task!r} must be finite and zero or more. Found "
+            f"{column.iloc[row]} in row {column.index[row]} of column {column.name!r}."
         )
     return values
 
@@ -156,7 +169,7 @@ def rows_of(
     check_names(frame.columns, wanted(schema, weights, customer))
     batch = batch_of(frame, schema, customer)
     known = {task.name: labels(frame[task.name], task) for task in schema.tasks}
-    weighed = {task: finite(frame[c]) for task, c in weights.items()}
+    weighed = {task: weight(frame[c], task) for task, c in weights.items()}
     return Rows(batch, known, weighed)
 
 
@@ -180,15 +193,4 @@ def join(parts: Iterable[Rows]) -> Rows:
     rows = list(parts)
     if not sum(len(part) for part in rows):
         raise ValueError("A table needs at least one row. Found none.")
-    batches = [part.batch for part in rows]
-    customers = [b.customer for b in batches if b.customer is not None]
-    batch = Batch(
-        numeric=torch.cat([b.numeric for b in batches]),
-        categorical=torch.cat([b.categorical for b in batches]),
-        customer=torch.cat(customers) if customers else None,
-    )
-    known = {k: torch.cat([part.labels[k] for part in rows]) for k in rows[0].labels}
-    weights = {
-        k: torch.cat([part.weights[k] for part in rows]) for k in rows[0].weights
-    }
-    return Rows(batch, known, weights)
+    return concat(rows)

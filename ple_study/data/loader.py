@@ -5,7 +5,7 @@ The rows stay whole tensors; a batch is an index into them, so no Python runs pe
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,33 +22,10 @@ from ple_study.data.checks import (
     check_split,
     check_weights,
 )
+from ple_study.data.scaler import Scaler as Scaler
+from ple_study.data.scaler import hash_of
 from ple_study.names import nearest
 from ple_study.schema import Schema, Sequence, Vector
-
-
-class Scaler(NamedTuple):
-    """Mean and deviation of the numeric columns; probabilities keep 0 and 1."""
-
-    mean: Float[Tensor, " numeric"]
-    std: Float[Tensor, " numeric"]
-
-    @classmethod
-    def fit(cls, schema: Schema, batch: Batch) -> "Scaler":
-        """Learn from these rows alone. A constant column is centred, not divided."""
-        if not schema.numeric:
-            return cls(torch.zeros(0), torch.ones(0))
-        values = batch.numeric.double()
-        std, mean = torch.std_mean(values, dim=0, correction=0)
-        kept = [f.kind == "probability" for f in schema.numeric]
-        fixed = torch.tensor(kept, dtype=torch.bool)
-        mean = mean.masked_fill(fixed, 0.0)
-        # A constant column's deviation is rounding noise, never a unit.
-        constant = std <= 1e-7 * values.abs().amax(0)
-        std = std.masked_fill(fixed | constant, 1.0)
-        return cls(mean.float(), std.float())
-
-    def __call__(self, batch: Batch) -> Batch:
-        return replace(batch, numeric=(batch.numeric - self.mean) / self.std)
 
 
 @dataclass(frozen=True)
@@ -108,8 +85,29 @@ class Study:
 
     def scaled(self) -> "Study":
         """The same study with numeric columns scaled by the training rows."""
-        scaler = Scaler.fit(self.schema, self.part("train").batch)
+        scaler = self.scaler()
         return replace(self, rows=replace(self.rows, batch=scaler(self.rows.batch)))
+
+    def scaler(self) -> Scaler:
+        """Mean and deviation of the training rows."""
+        return Scaler.fit(self.schema, self.part("train").batch)
+
+    def loader(
+        self, size: int, *, seed: int, scaler: Scaler, device: torch.device
+    ) -> "Loader":
+        """The training rows, scaled and shuffled; one alone at the end is left out."""
+        rows = scaler.ready(self.part("train"), device)
+        alone = leaves_one(len(rows), size)
+        return Loader(rows, size, shuffle=True, drop_last=alone, seed=seed)
+
+    def fingerprint(self) -> str:
+        """A hash of the rows, and of their split."""
+        return hash_of(self.rows, self.split)
+
+
+def leaves_one(size: int, batch_size: int) -> bool:
+    """Whether a last batch has one row, for which batch normalisation has no use."""
+    return size > batch_size and size % batch_size == 1
 
 
 def described(
@@ -154,6 +152,17 @@ def random_split(
     cuts = [size - round(size * (val + test)), round(size * val)]
     parts = order.tensor_split([cuts[0], cuts[0] + cuts[1]])
     return dict(zip(SPLITS, parts, strict=True))
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Where a run draws its batches: in an order that can be saved and restored."""
+
+    generator: torch.Generator
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Rows]: ...
 
 
 class Loader:

@@ -9,15 +9,12 @@ that a vocabulary does not know, or a missing one, has code 0. Nothing else is f
 and no row is dropped: what does not fit the schema raises ValueError.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Int
 from pandas.api import types
@@ -33,10 +30,10 @@ from ple_study.data.columns import (
     known_values,
     numbers,
     rows_of,
-    wanted,
 )
 from ple_study.data.loader import Study, random_split
-from ple_study.schema import Feature, Schema, TaskSpec
+from ple_study.data.parquet import ParquetRows
+from ple_study.schema import Feature, Schema, TaskSpec, Value
 
 MANY = 100  # distinct texts that no table is too short for
 
@@ -57,11 +54,9 @@ def infer_schema(
     come from the ``train`` rows, and so, where only a kind is given, do the number of
     classes and the scale of a regression.
     """
-    if isinstance(ignore, str):
-        raise ValueError(f"ignore is a list of names. Found the text {ignore!r}.")
+    names = names_of(tasks, ignore)
     if not len(frame):
         raise ValueError("A table needs at least one row. Found none.")
-    names = list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
     check_names(frame.columns, [*names, *ignore])
     seen = frame.iloc[train.numpy()]
     if isinstance(tasks, Mapping):
@@ -73,38 +68,68 @@ def infer_schema(
     return Schema(features=found, tasks=tuple(specs))
 
 
+def names_of(
+    tasks: Mapping[str, str] | Sequence[TaskSpec], ignore: Sequence[str]
+) -> list[str]:
+    """The tasks' names. Raises ValueError where ``ignore`` is a text."""
+    if isinstance(ignore, str):
+        raise ValueError(f"ignore is a list of names. Found the text {ignore!r}.")
+    return list(tasks) if isinstance(tasks, Mapping) else [t.name for t in tasks]
+
+
 def _infer_task(seen: pd.Series, kind: str) -> TaskSpec:
-    found: dict[str, Any] = {}
     known = numbers(seen, torch.float64)
-    known = known[known.isfinite()]
+    values = known[known.isfinite()].numpy()  # its sums depend on no number of threads
+    if not len(values):
+        return task_of(str(seen.name), kind, (0.0, 0.0), (0.0, 1.0))
+    ends = values.min(), values.max()
+    return task_of(str(seen.name), kind, ends, (values.mean(), values.std()))
+
+
+def task_of(
+    name: str, kind: str, ends: tuple[float, float], scale: tuple[float, float]
+) -> TaskSpec:
+    """A task of this kind: classes from least and greatest label, scale from moments.
+
+    Raises ValueError for classes that are not numbered from 0.
+    """
+    found: dict[str, Any] = {}
+    low, top = map(int, ends)
     if kind in ("multiclass", "contrastive"):
-        low, top = (int(known.min()), int(known.max())) if len(known) else (0, 0)
         if low > 0:
             raise ValueError(
-                f"Classes of {seen.name!r} are numbered from 0. Found {low}..{top}."
+                f"Classes of {name!r} are numbered from 0. Found {low}..{top}."
             )
         found["classes"] = max(top + 1, 2)
-    if kind == "regression" and len(known) and known.min() < known.max():
-        values = known.numpy()  # whose sums do not depend on the number of threads
-        found["scale"] = tuple(float(f"{v:.6g}") for v in (values.mean(), values.std()))
-    return TaskSpec(name=str(seen.name), kind=kind, **found)  # type: ignore[arg-type]
+    if kind == "regression" and ends[0] < ends[1]:
+        found["scale"] = tuple(float(f"{value:.6g}") for value in scale)
+    return TaskSpec(name=name, kind=kind, **found)  # type: ignore[arg-type]
 
 
 def _infer_feature(seen: pd.Series) -> Feature:
     name = str(seen.name)
-    if types.is_datetime64_any_dtype(seen):
-        raise ValueError(
-            f"A column must hold numbers or categories. Found dates in {name!r}: make "
-            "them numbers of days, or name the column in ignore."
-        )
-    if types.is_numeric_dtype(seen) and not types.is_bool_dtype(seen):
+    if holds_numbers(seen):
         return Feature(name=name)
-    values = known_values(seen)
+    return category_of(name, known_values(seen), len(seen))
+
+
+def holds_numbers(column: pd.Series) -> bool:
+    """Whether a column is numeric, not categorical. Raises ValueError for dates."""
+    if types.is_datetime64_any_dtype(column):
+        raise ValueError(
+            f"A column must hold numbers or categories. Found dates in {column.name!r}:"
+            " make them numbers of days, or name the column in ignore."
+        )
+    return bool(types.is_numeric_dtype(column) and not types.is_bool_dtype(column))
+
+
+def category_of(name: str, values: tuple[Value, ...], rows: int) -> Feature:
+    """A categorical column of these values. Raises ValueError for none or too many."""
     if not values:
         raise ValueError(f"Column {name!r} needs a value in training. Found none.")
-    if len(values) > max(MANY, len(seen) / 2):
+    if len(values) > max(MANY, rows / 2):
         raise ValueError(
-            f"A category recurs. Found {len(values)} values of {name!r} in {len(seen)} "
+            f"A category recurs. Found {len(values)} values of {name!r} in {rows} "
             "rows: an id, or numbers written as text? Name it in ignore."
         )
     return Feature(name=name, kind="categorical", vocabulary=values)
@@ -172,39 +197,9 @@ def from_parquet(
     """A study of a Parquet file, or of a folder of them in order of name.
 
     As ``from_frame``, but only the columns that are needed are read, piece by piece, so
-    that the table as a whole never lies in memory: only its tensors do.
+    that the table as a whole never lies in memory: only its tensors do. Of those that
+    are too many, ``stream_parquet`` makes a study.
     """
-    names = wanted(schema, weights or {}, customer)
-    pieces = _pieces(Path(path), names)
-    rows = join([rows_of(p, schema, weights or {}, customer) for p in pieces])
+    pieces = ParquetRows(path, schema, weights=weights, customer=customer)
+    rows = join(pieces)
     return Study(schema, rows, split or random_split(len(rows), seed=seed))
-
-
-def _check_file(path: Path, names: list[str]) -> None:
-    found = pq.read_schema(path).names
-    try:
-        check_names(found, names)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
-
-
-def _pieces(path: Path, names: list[str]) -> Iterator[pd.DataFrame]:
-    """A file's rows in pieces. Raises ValueError when it cannot be read."""
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    if not files:
-        raise ValueError(f"{path} must be a Parquet file or a folder of them.")
-    try:
-        for file in files:  # Arrow would fill what a file lacks with nulls
-            _check_file(file, names)
-        table = ds.dataset(files, format="parquet")
-        start = 0
-        for piece in table.to_batches(columns=names):
-            frame = piece.to_pandas(ignore_metadata=True)
-            frame.index += start
-            start += len(frame)
-            if len(frame):
-                yield frame
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path} must be a Parquet file or a folder of them. Found: {error}"
-        ) from error
