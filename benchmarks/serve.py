@@ -28,7 +28,6 @@ from benchmarks.whole_model import CUSTOMERS, RESULTS, TRAINING, WHOLE
 from ple_study.batch import Batch, ModelSpec
 from ple_study.data.loader import Study
 from ple_study.data.world import Bank
-from ple_study.distill import Students, StudentSpec, distill
 from ple_study.fidelity import shifted
 from ple_study.fitted import Fitted
 from ple_study.interpret.contributions import contributions
@@ -37,6 +36,7 @@ from ple_study.recipes import MODELS
 from ple_study.serving.graphs import Contributions
 from ple_study.serving.publish import publish, records_of
 from ple_study.serving.service import Service
+from ple_study.students import Students, StudentSpec, distill
 from ple_study.tasks.evidential import EvidentialSpec
 from ple_study.training import fit
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ple_study.data.tables import from_parquet as from_parquet
     from ple_study.data.tables import infer_schema as infer_schema
     from ple_study.data.tables import time_split as time_split
-    from ple_study.distill import distill as distill
     from ple_study.experts.mlp import MLPSpec as MLPSpec
     from ple_study.export import load as load
     from ple_study.export import onnx_inputs as onnx_inputs
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from ple_study.schema import Transfer as Transfer
     from ple_study.serving.publish import publish as publish
     from ple_study.serving.service import Service as Service
+    from ple_study.students import distill as distill
     from ple_study.tasks.basket import BasketSpec as BasketSpec
     from ple_study.tasks.evidential import EvidentialSpec as EvidentialSpec
     from ple_study.tasks.modes import ModesSpec as ModesSpec
@@ -82,7 +82,6 @@ _NAMES = {
         "infer_schema",
         "time_split",
     ),
-    "distill": ("distill",),
     "experts.mlp": ("MLPSpec",),
     "export": ("load", "onnx_inputs", "save", "to_onnx"),
     "fitted": ("Fitted",),
@@ -102,6 +101,7 @@ _NAMES = {
     "schema": ("Feature", "Schema", "Sequence", "TaskSpec", "Transfer"),
     "serving.publish": ("publish",),
     "serving.service": ("Service",),
+    "students": ("distill",),
     "tasks.basket": ("BasketSpec",),
     "tasks.evidential": ("EvidentialSpec",),
     "tasks.modes": ("ModesSpec",),

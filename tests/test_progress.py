@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ple_study import progress, training
+from ple_study import progress
 from ple_study.baselines import MMoESpec
 from ple_study.checkpoint import read
 from ple_study.data.loader import Loader
@@ -105,8 +105,8 @@ def test_resuming_names_what_is_wrong_with_the_folder(tmp_path):
 
 def test_everything_that_a_run_sees_is_in_its_fingerprint():
     study = mixed()
-    first = training.fingerprint(study)
-    assert training.fingerprint(mixed()) == first
+    first = study.fingerprint()
+    assert mixed().fingerprint() == first
     rows, split = study.rows, study.split
     heavier = {"churn": rows.weights["churn"] * 2}
     moved = {**split, "val": split["test"], "test": split["val"]}
@@ -115,7 +115,7 @@ def test_everything_that_a_run_sees_is_in_its_fingerprint():
         replace(study, rows=replace(rows, weights={})),
         replace(study, split=moved),
     ):
-        assert training.fingerprint(other) != first
+        assert other.fingerprint() != first
 
 
 def test_a_run_begun_without_a_gpu_has_none_of_its_random_numbers():

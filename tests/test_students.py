@@ -11,7 +11,9 @@ from scipy.special import log_softmax
 
 from ple_study import distill as distilling
 from ple_study.batch import Batch
-from ple_study.distill import (
+from ple_study.fidelity import closeness, shifted
+from ple_study.fitted import Fitted
+from ple_study.students import (
     Students,
     StudentSpec,
     columns,
@@ -20,8 +22,6 @@ from ple_study.distill import (
     slopes,
     softmax,
 )
-from ple_study.fidelity import closeness, shifted
-from ple_study.fitted import Fitted
 from tests import customers
 from tests.studies import SCHEMA, mixed
 from tests.test_export import SPECS, fitted
