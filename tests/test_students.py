@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from ple_study import distill as distilling
+from ple_study import students as module
 from ple_study.batch import Batch
 from ple_study.fidelity import closeness, shifted
 from ple_study.fitted import Fitted
@@ -221,6 +221,6 @@ def test_what_cannot_be_taught_is_refused(
         distill(teacher, others(9), tasks=["churns"])
     with pytest.raises(ValueError, match="Tasks must be unique"):
         distill(teacher, others(9), tasks=["churn", "churn"])
-    monkeypatch.setattr(distilling, "find_spec", lambda _: None)
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"ple-study\[distill\].*no lightgbm"):
         distill(teacher, others(9))
