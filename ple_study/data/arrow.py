@@ -5,7 +5,7 @@ together; where one is not plain, or holds what it must not, ``rows_of`` has the
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -25,16 +25,19 @@ TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table become which tensors."""
+    """Which columns of a table, ``names``, become which tensors.
+
+    Raises ValueError for weights of no task, and of a feature.
+    """
 
     schema: Schema
     weights: Mapping[str, str]
     customer: str
+    names: list[str] = field(init=False)
 
-    @cached_property
-    def names(self) -> list[str]:
-        """The columns that are read, each once."""
-        return wanted(self.schema, self.weights, self.customer)
+    def __post_init__(self) -> None:
+        names = wanted(self.schema, self.weights, self.customer)
+        object.__setattr__(self, "names", names)
 
     @cached_property
     def texts(self) -> list[str]:

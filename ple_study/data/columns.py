@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pandas.api import types
 from torch import Tensor
 
@@ -91,6 +91,12 @@ def numbers(column: pd.Series, dtype: torch.dtype) -> Float[Tensor, " row"]:
     return torch.from_numpy(values.copy()).to(dtype)
 
 
+def _first(column: pd.Series, bad: Bool[Tensor, " row"]) -> str:
+    """What the first bad row holds, and which row that is."""
+    row = int(bad.nonzero()[0])
+    return f"{column.iloc[row]} in row {column.index[row]}"
+
+
 def labels(column: pd.Series, task: TaskSpec) -> Float[Tensor, " row"]:
     """A task's labels, NaN where not observed. Raises ValueError for a wrong class."""
     values = numbers(column, torch.float32)
@@ -99,12 +105,11 @@ def labels(column: pd.Series, task: TaskSpec) -> Float[Tensor, " row"]:
     if task.kind != "regression":
         good = (values >= 0) & (values <= top) & (values == values.round())
         must = f"whole numbers in 0..{top}"
-    bad = (~(good | values.isnan())).nonzero()
-    if len(bad):
-        row = int(bad[0])
+    bad = ~(good | values.isnan())
+    if bad.any():
         raise ValueError(
             f"Labels of the {task.kind} task {task.name!r} must be {must}. Found "
-            f"{column.iloc[row]} in row {column.index[row]}."
+            f"{_first(column, bad)}."
         )
     return values
 
@@ -112,12 +117,11 @@ def labels(column: pd.Series, task: TaskSpec) -> Float[Tensor, " row"]:
 def finite(column: pd.Series) -> Float[Tensor, " row"]:
     """A column of numbers. Raises ValueError where one is missing or infinite."""
     values = numbers(column, torch.float32)
-    bad = (~values.isfinite()).nonzero()
-    if len(bad):
-        row = int(bad[0])
+    bad = ~values.isfinite()
+    if bad.any():
         raise ValueError(
-            f"Numeric column {column.name!r} must be finite. Found {column.iloc[row]} "
-            f"in row {column.index[row]}, and {len(bad)} such rows."
+            f"Numeric column {column.name!r} must be finite. Found "
+            f"{_first(column, bad)}, and {int(bad.sum())} such rows."
         )
     return values
 
@@ -125,12 +129,11 @@ def finite(column: pd.Series) -> Float[Tensor, " row"]:
 def weight(column: pd.Series, task: str) -> Float[Tensor, " row"]:
     """A task's sample weights. Raises ValueError where one is below zero."""
     values = finite(column)
-    bad = (values < 0).nonzero()
-    if len(bad):
-        row = int(bad[0])
+    bad = values < 0
+    if bad.any():
         raise ValueError(
             f"Weights of task {task!r} must be finite and zero or more. Found "
-            f"{column.iloc[row]} in row {column.index[row]} of column {column.name!r}."
+            f"{_first(column, bad)} of column {column.name!r}."
         )
     return values
 

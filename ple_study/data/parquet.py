@@ -33,7 +33,6 @@ class ParquetRows:
         filters: Filters = (),
     ) -> None:
         self.schema, self.columns = schema, Columns(schema, weights or {}, customer)
-        self.columns.names  # noqa: B018 - what is named wrongly, before a file is opened
         self.table = RowGroups(path, filters)
         for file in self.table.files:
             with named(file):

@@ -187,7 +187,12 @@ def room(rows: Rows, size: int) -> Rows:
 
 def tensors(rows: Rows) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
-    tree_map(lambda tensor: found.append(tensor) or tensor, rows)  # type: ignore[func-returns-value]
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        found.append(tensor)
+        return tensor
+
+    tree_map(keep, rows)
     return found
 
 

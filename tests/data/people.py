@@ -1,11 +1,15 @@
 """A small table of one's own, a column of each kind, and its schema."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ple_study.schema import Feature, Schema, TaskSpec
 
 SIZE = 50
+OPTIONS: dict[str, Any] = {"weights": {"spend": "weight"}, "customer": "id"}
 SCHEMA = Schema(
     features=(
         Feature(name="visits"),
@@ -36,3 +40,11 @@ def people() -> pd.DataFrame:
         "id": rng.permutation(SIZE) + 2**60,
         "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(SIZE), unit="D"),
     })  # fmt: skip
+
+
+def write(folder: Path, *frames: pd.DataFrame, group: int = 7) -> Path:
+    """A folder of Parquet files, one a frame."""
+    folder.mkdir(exist_ok=True)
+    for number, frame in enumerate(frames):
+        frame.to_parquet(folder / f"part-{number}.parquet", row_group_size=group)
+    return folder

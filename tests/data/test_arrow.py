@@ -16,17 +16,7 @@ from ple_study.data.columns import rows_of
 from ple_study.data.parquet import ParquetRows
 from ple_study.data.row_groups import ROW
 from ple_study.schema import Feature, Schema, TaskSpec
-from tests.data.people import SCHEMA, SIZE, people
-
-OPTIONS = {"weights": {"spend": "weight"}, "customer": "id"}
-
-
-def write(folder: Path, *frames: pd.DataFrame, group: int = 7) -> Path:
-    folder.mkdir(exist_ok=True)
-    for number, frame in enumerate(frames):
-        frame.to_parquet(folder / f"part-{number}.parquet", row_group_size=group)
-    return folder
-
+from tests.data.people import OPTIONS, SCHEMA, SIZE, people, write
 
 MANY = st.sampled_from(
     ["int8", "uint16", "int64", "uint64", "float32", "float64", "bool"]
@@ -92,6 +82,6 @@ def test_what_is_plain_asks_no_pandas(
     frame = people()
     frame.loc[3, "stage"] = np.nan
     write(tmp_path, frame)
-    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)
     monkeypatch.setattr(arrow, "rows_of", None)
     assert sum(map(len, table)) == SIZE

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,16 +13,7 @@ from ple_study.data.columns import rows_of
 from ple_study.data.parquet import ParquetRows
 from ple_study.data.tables import from_parquet
 from ple_study.schema import Feature, Schema, TaskSpec
-from tests.data.people import SCHEMA, SIZE, people
-
-OPTIONS = {"weights": {"spend": "weight"}, "customer": "id"}
-
-
-def write(folder: Path, *frames: pd.DataFrame, group: int = 7) -> Path:
-    folder.mkdir(exist_ok=True)
-    for number, frame in enumerate(frames):
-        frame.to_parquet(folder / f"part-{number}.parquet", row_group_size=group)
-    return folder
+from tests.data.people import OPTIONS, SCHEMA, SIZE, people, write
 
 
 def test_rows_are_those_of_the_frame_in_its_order(tmp_path: Path) -> None:
@@ -31,7 +21,7 @@ def test_rows_are_those_of_the_frame_in_its_order(tmp_path: Path) -> None:
     frame.loc[[4, 30], "stage"] = np.nan
     frame.loc[7, "city"] = None
     write(tmp_path, frame[:20], frame[:0], frame[20:])
-    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)
     rows, wanted = (
         concat(list(table)),
         rows_of(frame, SCHEMA, {"spend": "weight"}, "id"),
@@ -75,7 +65,7 @@ def test_a_bad_value_is_named_by_file_row_and_column(
     # 14 rows of the file are kept; one row before the bad one is not
     late.iloc[12, late.columns.get_loc("income")] = 9.0  # type: ignore[index]
     write(tmp_path, frame[:30], late, group=6)
-    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS, filters=filters)  # type: ignore[arg-type]
+    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS, filters=filters)
     if (
         column == "income"
         and np.isnan(value)
@@ -120,7 +110,7 @@ def test_the_door_looks_at_every_file_before_a_row_is_read(
     write(tmp_path, frame[:30], change(frame[30:]))  # type: ignore[operator]
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
     with pytest.raises(ValueError, match=f"part-1.parquet: .*{message}"):
-        ParquetRows(tmp_path, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+        ParquetRows(tmp_path, SCHEMA, **OPTIONS)
 
 
 def test_files_may_differ_in_how_they_hold_a_column(tmp_path: Path) -> None:

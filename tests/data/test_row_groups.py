@@ -14,16 +14,7 @@ from ple_study.data.columns import rows_of
 from ple_study.data.parquet import ParquetRows
 from ple_study.data.row_groups import PIECE, READ
 from ple_study.schema import Feature, Schema, TaskSpec
-from tests.data.people import SCHEMA, people
-
-OPTIONS = {"weights": {"spend": "weight"}, "customer": "id"}
-
-
-def write(folder: Path, *frames: pd.DataFrame, group: int = 7) -> Path:
-    folder.mkdir(exist_ok=True)
-    for number, frame in enumerate(frames):
-        frame.to_parquet(folder / f"part-{number}.parquet", row_group_size=group)
-    return folder
+from tests.data.people import OPTIONS, SCHEMA, people, write
 
 
 def test_folders_that_are_named_give_a_column(tmp_path: Path) -> None:
@@ -33,7 +24,7 @@ def test_folders_that_are_named_give_a_column(tmp_path: Path) -> None:
             own.drop(columns=["city"]).to_parquet(
                 _made(tmp_path / f"city={city}" / f"visits={int(member)}") / "x.parquet"
             )
-    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)
     rows = concat(list(table))
     order = rows.batch.customer.argsort()  # type: ignore[union-attr]
     wanted = rows_of(frame.sort_values("id"), SCHEMA, {}, "")

@@ -15,10 +15,9 @@ from ple_study.data.loader import Loader
 from ple_study.data.parquet import ParquetRows
 from ple_study.data.stream import Stream, ahead, interleaved, regrouped
 from ple_study.data.tables import from_frame
-from tests.data.people import SCHEMA, SIZE, people
+from tests.data.people import OPTIONS, SCHEMA, SIZE, people
 
 FIRST = 2**60  # the ids of people
-OPTIONS = {"weights": {"spend": "weight"}, "customer": "id"}
 
 
 def write(folder: Path, sizes: list[int], group: int = 1 << 20) -> pd.DataFrame:
@@ -43,7 +42,7 @@ def flat(batches: list[list[int]]) -> list[int]:
 def table(tmp_path_factory: pytest.TempPathFactory) -> ParquetRows:
     folder = tmp_path_factory.mktemp("people")
     write(folder, [20, 0, 17, 13], group=6)
-    return ParquetRows(folder, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+    return ParquetRows(folder, SCHEMA, **OPTIONS)
 
 
 def same(first: Rows, second: Rows) -> bool:
@@ -65,7 +64,7 @@ def test_without_shuffling_a_stream_is_a_loader(
     table: ParquetRows, size: int, buffer: int
 ) -> None:
     frame = people().sort_values("id", ignore_index=True)
-    rows = from_frame(frame, SCHEMA, **OPTIONS).rows  # type: ignore[arg-type]
+    rows = from_frame(frame, SCHEMA, **OPTIONS).rows
     for drop in (False, True):
         loader = Loader(rows, size, drop_last=drop)
         stream = Stream(table, size, shuffle=False, drop_last=drop, buffer=buffer)
@@ -96,7 +95,7 @@ def test_every_row_once_whatever_the_sizes(
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     write(folder, [*sizes, max(SIZE - sum(sizes), 0)], group=group)
-    table = ParquetRows(folder, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+    table = ParquetRows(folder, SCHEMA, **OPTIONS)
     streams = [
         Stream(
             table, batch, shuffle=shuffle, buffer=buffer, seed=seed, rank=r, world=world
@@ -200,7 +199,7 @@ def test_rows_move_across_groups_and_through_a_whole_buffer(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, [SIZE], group=5)
-    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)  # type: ignore[arg-type]
+    table = ParquetRows(tmp_path, SCHEMA, **OPTIONS)
     narrow = [[i // 5 for i in own] for own in ids(Stream(table, 10, buffer=10))]
     order = list(dict.fromkeys(flat(narrow)))
     assert order != sorted(order)  # groups come in another order
