@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ple_study.gates.stages import StagesSpec as StagesSpec
     from ple_study.learner import Training as Training
     from ple_study.model import HeterogeneousPLESpec as HeterogeneousPLESpec
+    from ple_study.monitoring import Monitor as Monitor
     from ple_study.objective.adatt import AdaTTSpec as AdaTTSpec
     from ple_study.objective.gradnorm import GradNormSpec as GradNormSpec
     from ple_study.objective.surgery import GradientSurgerySpec as GradientSurgerySpec
@@ -90,6 +91,7 @@ _NAMES = {
     "gates.stages": ("StagesSpec",),
     "learner": ("Training",),
     "model": ("HeterogeneousPLESpec",),
+    "monitoring": ("Monitor",),
     "objective.adatt": ("AdaTTSpec",),
     "objective.gradnorm": ("GradNormSpec",),
     "objective.surgery": ("GradientSurgerySpec",),
