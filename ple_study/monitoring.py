@@ -10,6 +10,7 @@ Rows of either batch must be customers drawn one by one: of a customer who stand
 many rows, or of one bad day in a quiet week, the tests here know nothing.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class Report:
 
     @property
     def silent(self) -> list[str]:
-        """The experts that vary by less than a tenth of what they did, or never did."""
+        """The experts that vary by less than a tenth of what they did, or never."""
         return [name for name, own in self.deviations.items() if own < SILENT]
 
 
@@ -101,8 +102,15 @@ class Monitor:
         table = pd.DataFrame(rows, columns=["kind", "name", "index", "p"])
         table["p"] = holm(table["p"].tolist())
         now, before = deviations(self.fitted, output), self.spread
-        varies = {k: now[k] / v if v > DEAD else 0.0 for k, v in before.items()}
+        varies = {k: _ratio(now[k], had) for k, had in before.items()}
         return Report(table, varies, alpha, least)
+
+
+def _ratio(now: float, before: float) -> float:
+    """Of an expert that never varied: 0 while it does not, infinity once it does."""
+    if before > DEAD:
+        return now / before
+    return math.inf if now > DEAD else 0.0
 
 
 def _check_rows(fitted: Fitted, batch: Batch, least: int) -> None:

@@ -138,7 +138,10 @@ def test_who_says_one_thing_of_everybody_is_silent(fault: object, who: str) -> N
     dead = dead_experts(MODEL.output(batch).experts)
     assert [name for name, own in zip(PARTS.experts, dead, strict=True) if own] == [who]
     asleep = Monitor.of(MODEL, fault(BATCH))
-    assert asleep.check(batch).silent == [who]  # and it was so from the start
+    assert asleep.check(batch).silent == [who]  # as it was from the start
+    awake = asleep.check(LATER)
+    assert not awake.silent
+    assert awake.deviations[who] == torch.inf
 
 
 def test_signals_are_what_a_loop_finds() -> None:
