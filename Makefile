@@ -2,11 +2,12 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test style unit notebooks site lab bench refresh clean
+.PHONY: help book test style unit notebooks site fuzz mutants lab bench refresh clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+MUTANTS := .venv/mutants
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
 SITE := $(addprefix tests/book/,test_html.py test_browser.py test_dials.py)
 
@@ -39,6 +40,13 @@ notebooks: $(INSTALLED) ## run every notebook again and compare what it shows
 site: $(INSTALLED) ## test the built book, also in a browser
 	time $(PYTEST) --dist load $(SITE)
 
+fuzz: export OMP_NUM_THREADS = 1
+fuzz: $(INSTALLED) ## try 10,000 broken inputs and more, other ones each time
+	time $(PYTEST) --hypothesis-profile=fuzz tests/fuzz
+
+mutants: $(MUTANTS)/cosmic_ray ## change the code at 420 places: does a test fail each time?
+	time PYTHONPATH=$(MUTANTS) $(BIN)/python -m tests.mutants
+
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab book
 
@@ -50,6 +58,10 @@ refresh: $(INSTALLED) ## store new outputs, of all notebooks or of NB=book/x.ipy
 
 clean: ## remove what the other commands made, but for the environment
 	rm -rf book/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Of cosmic-ray only what changes code is used, which needs nothing that is not here.
+$(MUTANTS)/cosmic_ray: | $(INSTALLED)
+	$(BIN)/pip install --no-deps --target $(MUTANTS) cosmic-ray==8.7.0
 
 $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

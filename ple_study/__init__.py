@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ple_study.data.loader import random_split as random_split
     from ple_study.data.parquet import ParquetRows as ParquetRows
     from ple_study.data.scan import scan_schema as scan_schema
+    from ple_study.data.shards import map_shards as map_shards
     from ple_study.data.stream import Stream as Stream
     from ple_study.data.streamed import StreamedStudy as StreamedStudy
     from ple_study.data.streamed import stream_parquet as stream_parquet
@@ -74,6 +75,7 @@ _NAMES = {
     "data.loader": ("Loader", "Scaler", "Study", "random_split"),
     "data.parquet": ("ParquetRows",),
     "data.scan": ("scan_schema",),
+    "data.shards": ("map_shards",),
     "data.stream": ("Stream",),
     "data.streamed": ("StreamedStudy", "stream_parquet"),
     "data.tables": (

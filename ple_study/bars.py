@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ple_study.metrics import paired_interval
+from ple_study.names import check_kinds, filled
 
 Outcome = Literal["met", "missed", "open"]
 ONLY = "measured"  # the case of a claim that has but one
@@ -102,8 +103,9 @@ class Claim:
     argument: str = ""
 
     @classmethod
-    def from_toml(cls, name: str, table: Mapping[str, Any]) -> "Claim":
+    def from_toml(cls, name: str, table: Any) -> "Claim":
         """A claim from its table; raises ValueError that names what is wrong."""
+        check_kinds(f"Claim {name}", table, {"bar": Mapping})
         parts = {"": dict(table), "bar": dict(table.get("bar", {}))}
         for part, kind in (("", cls), ("bar", Bar)):
             known = {f.name for f in fields(kind)} - {"name"}
@@ -113,7 +115,8 @@ class Claim:
                     f"Claim {name} {part} needs {sorted(needed)} and knows "
                     f"{sorted(known)}. Found {sorted(parts[part])}."
                 )
-        return cls(name=name, **parts[""] | {"bar": Bar(**parts["bar"])})
+        bar = filled(Bar, parts["bar"])
+        return filled(cls, parts[""] | {"name": name, "bar": bar})
 
     @property
     def hash(self) -> str:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +29,7 @@ from ple_study.gates.attention import CGCAttentionSpec
 from ple_study.gates.routing import GateSpec
 from ple_study.gates.stages import StagesSpec
 from ple_study.model import HeterogeneousPLESpec
-from ple_study.names import nearest
+from ple_study.names import filled, nearest, object_of
 from ple_study.objective.adatt import AdaTTSpec
 from ple_study.objective.gradnorm import GradNormSpec
 from ple_study.objective.surgery import GradientSurgerySpec
@@ -43,14 +43,7 @@ from ple_study.tasks.evidential import EvidentialSpec
 from ple_study.tasks.modes import ModesSpec
 from ple_study.tasks.transfer import TransferSpec
 
-T = TypeVar("T")
 FORMAT = 1
-_PLAIN: dict[type, tuple[type, ...]] = {
-    bool: (bool,),
-    int: (int,),
-    float: (float, int),
-    str: (str,),
-}
 _PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
@@ -99,13 +92,13 @@ def spec_to_json(spec: Any) -> Any:
 def spec_from_json(data: Any) -> Any:
     """The spec that ``spec_to_json`` wrote.
 
-    Raises ValueError for a class that is not the library's, and as ``filled`` does.
+    Raises ValueError for a class that is not the library's, and as ``names.filled``.
     """
     if isinstance(data, list):
         return tuple(spec_from_json(value) for value in data)
     if not isinstance(data, Mapping):
         return data
-    if data.get("spec") not in _PARTS:
+    if not isinstance(data.get("spec"), str) or data["spec"] not in _PARTS:
         raise ValueError(
             f"A spec names its class, one of {list(_PARTS)}; another class is handed "
             f"over as `spec`. Found {data.get('spec')!r}."
@@ -126,34 +119,6 @@ def spec_from_json(data: Any) -> Any:
     )
 
 
-def filled(part: type[T], given: Mapping[str, Any]) -> T:
-    """A dataclass with these arguments.
-
-    Raises ValueError when an argument does not exist, and when a number or a word is
-    something else.
-    """
-    kinds = get_type_hints(part)
-    for name, value in given.items():
-        if name not in kinds:
-            raise ValueError(
-                f"{part.__name__} takes {list(kinds)}. Found another argument {name!r}."
-                f"{nearest(name, kinds)}"
-            )
-        kind = kinds[name]
-        if isinstance(kind, type) and is_dataclass(kind) and type(value) is not kind:
-            raise ValueError(
-                f"{part.__name__} needs {name} to be a {kind.__name__}. "
-                f"Found {value!r}."
-            )
-        if kind in _PLAIN and type(value) not in _PLAIN[kind]:
-            raise ValueError(
-                f"{part.__name__} needs {name} of type {kind.__name__}. "
-                f"Found {value!r}."
-            )
-    floats = {k: float(v) for k, v in given.items() if kinds[k] is float}
-    return part(**{**given, **floats})
-
-
 def check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raises ValueError when the file's run is not the one that was asked for."""
     other = [name for name, value in asked.items() if found.get(name) != value]
@@ -162,6 +127,23 @@ def check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -
             f"{path} must be of the run that was asked for. Found another "
             f"{', '.join(other)}."
         )
+
+
+def check_tensors(
+    path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> None:
+    """Raises ValueError for tensors that lack, are too many, or of another kind."""
+    for what, one, other in (("", wanted, found), ("no ", found, wanted)):
+        lost = [name for name in one if name not in other]
+        if lost:
+            raise ValueError(
+                f"{path} must hold {what}{lost[0]!r}, as its model does. Found "
+                f"{len(found)} tensors for {len(wanted)}."
+            )
+    for name, tensor in wanted.items():
+        mine, theirs = ((x.dtype, [*x.shape]) for x in (tensor, found[name]))
+        if mine != theirs:
+            raise ValueError(f"{path} must hold {name!r} as {mine}. Found {theirs}.")
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -196,7 +178,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(
             f"{path} must be a whole safetensors file. Found it damaged: {error}."
         ) from error
-    meta = json.loads(header) if header else {}
+    meta = object_of(f"What {path} says of itself", header) if header else {}
     if meta.get("format") != FORMAT:
         raise ValueError(
             f"{path} must hold format {FORMAT} of ple_study. "

@@ -6,7 +6,6 @@ it follows from the numbers and the bar, and is worked out again whenever it is 
 """
 
 import json
-import tomllib
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -14,20 +13,26 @@ from pathlib import Path
 import pandas as pd
 
 from ple_study.bars import ONLY, Claim
+from ple_study.names import check_kinds, toml_of
 from ple_study.verdicts import Finding, Values, as_json, judge, restore
 
 
 class Ledger:
     """The claims of a folder: ``record`` what was measured, then read all verdicts.
 
-    Raises ValueError when a definition is malformed.
+    Raises ValueError when there is no such file, and when a definition is malformed.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        text = (self.folder / "definitions.toml").read_text(encoding="utf-8")
-        tables = tomllib.loads(text)["claims"]
-        self.claims = {k: Claim.from_toml(k, table) for k, table in tables.items()}
+        path = self.folder / "definitions.toml"
+        tables = toml_of(path)
+        if "claims" not in tables:
+            raise ValueError(f"{path} must have [claims]. Found {list(tables)}.")
+        check_kinds("claims", tables["claims"], {})
+        self.claims = {
+            k: Claim.from_toml(k, table) for k, table in tables["claims"].items()
+        }
 
     def record(
         self,

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,12 +16,20 @@ from torch.export import Dim, ShapesCollection
 
 from ple_study import checkpoint
 from ple_study.batch import Batch, Diagrams, Events, Model, ModelSpec, tree_map
-from ple_study.checkpoint import inside, spec_from_json, spec_to_json, under
+from ple_study.checkpoint import (
+    check_tensors,
+    inside,
+    spec_from_json,
+    spec_to_json,
+    under,
+)
 from ple_study.data.loader import Scaler
 from ple_study.fitted import Fitted, probabilities
+from ple_study.names import check_kinds
 from ple_study.schema import Schema
 
 FILE = "model.safetensors"
+SAID = {"schema": Mapping, "spec": Mapping, "run": Mapping, "history": list}
 
 
 def save(fitted: Fitted, folder: str | Path) -> Path:
@@ -45,17 +53,24 @@ def load(folder: str | Path, spec: ModelSpec | None = None) -> Fitted:
     """What ``save`` wrote, on the CPU. A spec that is not the library's is handed over.
 
     Raises ValueError when there is no such file, when it is damaged, when the spec is
-    unknown, and when it differs from the one handed over.
+    unknown, when it differs from the one handed over, and when the tensors are not
+    those of such a model.
     """
     path = Path(folder) / FILE
     tensors, meta = checkpoint.read(path)
+    check_kinds(str(path), meta, SAID, needed=True)
     if spec is None:
         spec = spec_from_json(meta["spec"])
     elif spec_to_json(spec) != meta["spec"]:
         raise ValueError(f"{path} must be of {spec}. Found {meta['spec']}.")
+    if not isinstance(spec, ModelSpec):
+        raise ValueError(f"{path} must be of a ModelSpec. Found {spec!r}.")
     schema = Schema.from_json(meta["schema"])
     with torch.random.fork_rng(devices=[]):
         model = spec.build(schema)
+    one = torch.ones(len(schema.numeric))
+    wanted = under("scaler", {"mean": one, "std": one})
+    check_tensors(path, tensors, wanted | under("model", model.state_dict()))
     model.load_state_dict(inside(tensors, "model"))
     run = {"schema": meta["schema"], "spec": meta["spec"], **meta["run"]}
     scaler = Scaler(**inside(tensors, "scaler"))

@@ -35,6 +35,11 @@ class Feature:
                 f"feature {self.name!r} of kind {self.kind!r} with "
                 f"{len(self.vocabulary)} values."
             )
+        kinds = sorted({type(value).__name__ for value in self.vocabulary})
+        if len(kinds) > 1:
+            raise ValueError(
+                f"A vocabulary is of one kind. Found {kinds} for feature {self.name!r}."
+            )
         if self.dim < 1:
             raise ValueError(f"Feature {self.name!r} needs dim >= 1. Found {self.dim}.")
 

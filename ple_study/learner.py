@@ -14,6 +14,7 @@ from ple_study.batch import Model, Rows
 from ple_study.objective.evidence import evidence_losses
 from ple_study.objective.losses import task_losses
 from ple_study.objective.weighting import Weighting
+from ple_study.ranks import average
 from ple_study.schema import Schema
 from ple_study.start import Frozen
 from ple_study.tasks.evidential import EvidentialHeads
@@ -128,10 +129,12 @@ class Learner(L.LightningModule):
         training: Training,
         steps: int,
         frozen: Sequence[str] = (),
+        world: int = 1,
     ) -> None:
         super().__init__()
         self.schema, self.model, self.weighting = schema, model, weighting
         self.options, self.steps, self.done, self.epoch = training, steps, 0, 0
+        self.ranks = world > 1
         self.frozen = Frozen(model, frozen)
         self.groups = decay_groups(model, training.weight_decay)
         self.clipped: list[list[nn.Parameter]] = []
@@ -150,15 +153,31 @@ class Learner(L.LightningModule):
         self._pace()
         output = self.model(rows.batch)
         tasks = self.schema.tasks
-        losses = task_losses(tasks, output.logits, rows.labels, rows.weights)
+        known = rows.labels, rows.weights
+        losses = task_losses(tasks, output.logits, *known, ranks=self.ranks)
         self.total += torch.stack([losses.values.detach(), losses.present])
         total: Tensor = self.weighting(losses, self.shared)
-        total = total + self.model.penalty_of(rows.batch) + output.penalty
+        share = self._share(len(rows))
+        total = total + share * self.model.penalty_of(rows.batch)
+        total = total + share * output.penalty
         if spec := self.model.evidential:
-            given = tasks, output.evidence, rows.labels, rows.weights
-            found = evidence_losses(*given, spec=spec, epoch=self.epoch)
+            found = evidence_losses(
+                tasks,
+                output.evidence,
+                *known,
+                spec=spec,
+                epoch=self.epoch,
+                ranks=self.ranks,
+            )
             total = total + found.values.sum()
         return total
+
+    def _share(self, rows: int) -> Tensor | float:
+        """The rank's rows by their mean over ranks: so much a mean over them weighs."""
+        if not self.ranks:
+            return 1.0
+        own = torch.tensor(float(rows), device=self.device)
+        return own / average(own)
 
     def _pace(self) -> None:
         if self.options.schedule != "constant":

@@ -11,14 +11,21 @@ import pyarrow as pa
 from pandas.api import types
 from torch import Tensor
 
-from ple_study.checkpoint import filled
 from ple_study.data.checks import check_split
 from ple_study.data.columns import check_names
 from ple_study.data.loader import Study, random_split
 from ple_study.data.tables import from_frame, infer_schema, time_split
+from ple_study.names import filled
 from ple_study.schema import TaskSpec
 
 Table = Mapping[str, Any]
+DATA: Table = {
+    "parquet": str,
+    "ignore": tuple[str, ...],
+    "weights": Mapping[str, str],
+    "seed": int,
+}
+SPLIT: Table = {"column": str, "val": Any, "test": Any}
 
 
 def own_table(path: Path, data: Table, tasks: Table, split: Table) -> Study:
@@ -29,7 +36,7 @@ def own_table(path: Path, data: Table, tasks: Table, split: Table) -> Study:
     """
     try:
         frame = pd.read_parquet(path.parent / data["parquet"])
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{path} must name a Parquet file. Found: {error}.") from error
     if split:
         parts = by_time(frame, split)

@@ -2,7 +2,7 @@
 
 Saved after every epoch: model, weighting, optimiser, best weights, the states of the
 random numbers and the history. A run that goes on from there begins the epoch that was
-cut off again.
+cut off again. Of several processes the first decides and writes; all read.
 """
 
 import math
@@ -20,8 +20,10 @@ from ple_study.checkpoint import inside, under
 from ple_study.data.loader import Batches
 from ple_study.fitted import judge, kept, monitored
 from ple_study.learner import Learner
+from ple_study.ranks import ALONE, World, draw_apart, share_buffers
 
 FILE = "checkpoint.safetensors"
+WORLD = "number of processes"  # a run's, unless it is one
 
 
 class Progress(L.Callback):
@@ -34,8 +36,9 @@ class Progress(L.Callback):
         loader: Batches,
         run: Mapping[str, Any],
         folder: Path | None,
+        world: World = ALONE,
     ) -> None:
-        self.learner, self.val, self.loader = learner, val, loader
+        self.learner, self.val, self.loader, self.world = learner, val, loader, world
         self.run, self.path = run, folder / FILE if folder else None
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
@@ -54,6 +57,7 @@ class Progress(L.Callback):
         return kept(self.learner.model, self.history, self.run["training"])
 
     def on_train_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
+        self._check_ranks(trainer)
         if self.saved:
             set_moments(trainer.optimizers[0], inside(self.saved, "moments"))
             set_random(self.learner.device, self.loader, inside(self.saved, "random"))
@@ -61,8 +65,27 @@ class Progress(L.Callback):
         else:
             self.save(trainer)
 
+    def _check_ranks(self, trainer: L.Trainer) -> None:
+        done, steps = len(self.history), self.learner.steps
+        own = {**self.run, "number of epochs": done, "number of steps": steps}
+        first = trainer.strategy.broadcast(own)
+        other = [name for name, value in own.items() if value != first[name]]
+        if other:
+            raise ValueError(
+                "All processes must be given the same run. Found, in process "
+                f"{self.world.rank}, another {', '.join(other)} than in process 0."
+            )
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        if self.world.size > 1:
+            epoch, rank = len(self.history), self.world.rank
+            draw_apart(self.learner.device, self.run["seed"], epoch, rank)
+
     def on_train_epoch_end(self, trainer: L.Trainer, _: L.LightningModule) -> None:
-        self.history.append(self._close())
+        if self.world.size > 1:
+            share_buffers(self.learner.model)
+        # Answers may differ in a last bit, what follows from them must not.
+        self.history.append(trainer.strategy.broadcast(self._close()))
         self._keep()
         self.save(trainer)
         trainer.should_stop = self.finished
@@ -95,8 +118,11 @@ class Progress(L.Callback):
         return entry
 
     def save(self, trainer: L.Trainer) -> None:
-        if self.path is None:
-            return
+        if self.path is not None and self.world.rank == 0:
+            self._write(self.path, trainer)
+        trainer.strategy.barrier()  # nobody reads what is not written yet
+
+    def _write(self, path: Path, trainer: L.Trainer) -> None:
         tensors = {
             **under("model", self.learner.model.state_dict()),
             **under("weighting", self.learner.weighting.state_dict()),
@@ -104,13 +130,14 @@ class Progress(L.Callback):
             **under("moments", get_moments(trainer.optimizers[0])),
             **under("random", get_random(self.learner.device, self.loader)),
         }
-        checkpoint.write(self.path, tensors, {"run": self.run, "history": self.history})
+        checkpoint.write(path, tensors, {"run": self.run, "history": self.history})
 
     def restore(self) -> None:
         """Go on from the file. Raises ValueError when it is of another run."""
         assert self.path is not None
         self.saved, meta = checkpoint.read(self.path)
-        checkpoint.check_same(self.path, meta["run"], self.run)
+        found, asked = ({WORLD: 1, **run} for run in (meta["run"], self.run))
+        checkpoint.check_same(self.path, found, asked)
         self.learner.model.load_state_dict(inside(self.saved, "model"))
         self.learner.weighting.load_state_dict(inside(self.saved, "weighting"))
         self.history, self.best = meta["history"], inside(self.saved, "best")

@@ -6,7 +6,6 @@
 A recipe can also be a TOML file, whose tables are the arguments of the specs.
 """
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
 from ple_study.batch import ModelSpec
-from ple_study.checkpoint import filled, spec_from_json
+from ple_study.checkpoint import spec_from_json
 from ple_study.data import census as census_data
 from ple_study.data import journey as journey_data
 from ple_study.data import retail as retail_data
@@ -23,14 +22,12 @@ from ple_study.data.loader import Study
 from ple_study.data.synthetic import regression_pair
 from ple_study.data.world import Bank
 from ple_study.experts.mlp import MLPSpec
-from ple_study.names import nearest
+from ple_study.names import check_kinds, filled, nearest, toml_of
 from ple_study.objective.weighting import WeightingSpec
-from ple_study.own_table import own_table
+from ple_study.own_table import DATA, SPLIT, own_table
 from ple_study.training import TRAINING, WEIGHTING, Training
 
 TABLES = ("data", "tasks", "split", "models", "training", "weighting")
-DATA = ("parquet", "ignore", "weights", "seed")
-SPLIT = ("column", "val", "test")
 
 
 def baselines(trunk: MLPSpec, expert: MLPSpec, tower: MLPSpec) -> dict[str, ModelSpec]:
@@ -168,22 +165,22 @@ def from_toml(path: str | Path) -> Recipe:
     it names a table or an argument that does not exist.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} must be a TOML file. Found: {error}.") from error
+    tables = toml_of(path)
     _names("Tables", tables, TABLES)
+    check_kinds(str(path), tables, dict.fromkeys(TABLES, Mapping))
     if "parquet" not in tables.get("data", {}) or not tables.get("tasks"):
         raise ValueError(
             f"{path} must name data.parquet and tasks. Found {list(tables)}."
         )
-    _names("Arguments of data", tables["data"], DATA)
+    _names("Arguments of data", tables["data"], tuple(DATA))
+    check_kinds("data", tables["data"], DATA)
     split = tables.get("split", {})
-    _names("Arguments of split", split, SPLIT)
+    _names("Arguments of split", split, tuple(SPLIT))
+    check_kinds("split", split, SPLIT)
     if split and (set(split) != set(SPLIT) or "seed" in tables["data"]):
         raise ValueError(
-            f"A split by time needs {SPLIT} and no seed. Found {list(split)} and data "
-            f"with {list(tables['data'])}."
+            f"A split by time needs {[*SPLIT]} and no seed. Found {list(split)} and "
+            f"data with {list(tables['data'])}."
         )
     own: dict[str, Any] = {}
     if "models" in tables:

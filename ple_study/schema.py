@@ -3,12 +3,13 @@
 Everything here is numbers and names, checked when made. No tensor, no module.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ple_study.inputs import Feature, FeatureKind, Sequence, Value, Vector
-from ple_study.names import nearest, unique
+from ple_study.names import filled, listed, nearest, unique
 from ple_study.task import Loss, TaskKind, TaskSpec, Transfer
 
 __all__ = [
@@ -60,6 +61,11 @@ class Schema:
         if shared:
             raise ValueError(
                 f"A column is a feature or a task. Both: {sorted(shared)}."
+            )
+        if self.clusters < 0 or not _states(self.states):
+            raise ValueError(
+                "A schema has clusters >= 0, and states (modes, numbers a mode) of "
+                f"which both or none are zero. Found {self.clusters} and {self.states}."
             )
         if not self.tasks:
             raise ValueError("A schema needs at least one task. Found none.")
@@ -115,7 +121,8 @@ class Schema:
         return rest | {k: [dict(vars(part)) for part in vars(self)[k]] for k in parts}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Schema":
+    def from_json(cls, data: Any) -> "Schema":
+        """What ``to_json`` answered. Raises ValueError where it is something else."""
         parts = {
             "features": Feature,
             "tasks": TaskSpec,
@@ -123,15 +130,15 @@ class Schema:
             "vectors": Vector,
             "transfers": Transfer,
         }
+        if not isinstance(data, Mapping):
+            raise ValueError(f"A schema is a JSON object. Found {data!r:.60}.")
         built: dict[str, Any] = {
-            name: tuple(part(**_tuples(item)) for item in data.get(name, ()))
+            name: tuple(filled(part, item) for item in listed(name, data[name]))
             for name, part in parts.items()
+            if name in data
         }
-        return cls(
-            **_tuples({k: v for k, v in data.items() if k not in parts}), **built
-        )
+        return filled(cls, {**data, **built})
 
 
-def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists alone."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+def _states(states: tuple[int, ...]) -> bool:
+    return len(states) == 2 and (min(states) > 0 or states == (0, 0))

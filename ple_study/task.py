@@ -47,12 +47,15 @@ class TaskSpec:
         other = {"binary": "focal", "regression": "huber", "contrastive": "in_batch"}
         losses = tuple(x for x in ("default", other.get(self.kind)) if x)
         one_of(f"Loss of the {self.kind} task {self.name!r}", self.loss, losses)
-        if (self.kind in ("multiclass", "contrastive")) != (self.classes > 1):
+        several = self.kind in ("multiclass", "contrastive")
+        if several != (self.classes > 1) or self.classes < 1:
             raise ValueError(
                 f"A multiclass or contrastive task has 2 classes or more, any other "
                 f"exactly 1. Found task {self.name!r} of kind {self.kind!r} with "
                 f"classes={self.classes}."
             )
+        if self.dim < 1:
+            raise ValueError(f"Task {self.name!r} needs dim >= 1. Found {self.dim}.")
         if not 0 <= self.weight < math.inf:
             raise ValueError(
                 f"Task {self.name!r} needs a finite weight >= 0. Found {self.weight}."

@@ -11,15 +11,19 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.torchelastic import (
+    TorchElasticEnvironment,
+)
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
 
 from ple_study.batch import ModelSpec, Rows
 from ple_study.checkpoint import spec_to_json
@@ -33,7 +37,8 @@ from ple_study.objective.weighting import (
     WeightingSpec,
     check_weighting,
 )
-from ple_study.progress import Progress, place_of
+from ple_study.progress import WORLD, Progress, place_of
+from ple_study.ranks import World, launched
 from ple_study.schema import Schema
 from ple_study.start import begun, check_start, weights_hash
 
@@ -48,7 +53,8 @@ class Source(Protocol):
     """What a run asks of a study: a ``Study`` in memory, or a ``StreamedStudy``.
 
     ``loader`` gives the training rows in batches of ``size``, shuffled by ``seed``,
-    scaled and on the device; ``fingerprint`` is a hash of the rows and of their order.
+    scaled and on the device; of several ranks, this one's part of them, in as many
+    batches as the others'. ``fingerprint`` is a hash of the rows and of their order.
     """
 
     @property
@@ -59,7 +65,14 @@ class Source(Protocol):
     def scaler(self) -> Scaler: ...
 
     def loader(
-        self, size: int, *, seed: int, scaler: Scaler, device: torch.device
+        self,
+        size: int,
+        *,
+        seed: int,
+        scaler: Scaler,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
     ) -> Batches: ...
 
     def fingerprint(self) -> str: ...
@@ -96,7 +109,11 @@ def fit(
     bit, while the rest learns (``Frozen``); afterwards they may learn again.
 
     Where the last batch of an epoch would hold a single row, that row is left out of
-    the epoch; which one it is changes with every epoch.
+    the epoch; which one it is changes with every epoch. Of W processes, less than two
+    rows a process are left out, at most 2 W - 1.
+
+    Launched by ``torchrun``, all processes train one model (``ple_study.ranks``), on
+    the CPU or each on its own CUDA device. Every process judges all validation rows.
 
     Raises ValueError when the monitor is no metric of the study, when ``start`` is of
     another model, when ``frozen`` names what is not there or leaves nothing to learn,
@@ -108,7 +125,8 @@ def fit(
     check_weighting("A run", weighting)
     if start:
         check_start(start, spec, study.schema)
-    where, place = pick_device(device), place_of(folder, resume)
+    world = launched()
+    where, place = pick_device(device, world), place_of(folder, resume)
     options = {
         "schema": study.schema.to_json(),
         "spec": spec_to_json(spec),
@@ -120,16 +138,20 @@ def fit(
         "precision": precision,
         "rows": study.fingerprint() if place else "",
     }
+    if world.size > 1:
+        options[WORLD] = world.size
     run = json.loads(json.dumps(options))  # as the file will answer it
     scaler = start.scaler if start else study.scaler()
     with seeded(where, seed), _quiet():
         val, size = scaler.ready(study.part("val"), where), training.batch_size
-        loader = study.loader(size, seed=seed, scaler=scaler, device=where)
+        part = {"rank": world.rank, "world": world.size} if world.size > 1 else {}
+        loader = study.loader(size, seed=seed, scaler=scaler, device=where, **part)
         model = begun(spec, study.schema, start)
         weights = weighting.build(study.schema.tasks)
         steps = training.epochs * len(loader)
-        learner = Learner(study.schema, model, weights, training, steps, frozen)
-        state = Progress(learner, val, loader, run, place)
+        how = training, steps, frozen, world.size
+        learner = Learner(study.schema, model, weights, *how)
+        state = Progress(learner, val, loader, run, place, world)
         if resume:
             state.restore()
         _train(state, where, precision, progress)
@@ -154,8 +176,7 @@ def _train(
     training = state.learner.options
     bar = progress and sys.stdout.isatty()
     trainer = L.Trainer(
-        accelerator="gpu" if where.type == "cuda" else where.type,
-        devices=[where.index] if where.type == "cuda" else 1,
+        **_devices(where, state.world),
         precision="32-true" if precision == "32" else "bf16-mixed",
         max_epochs=training.epochs - len(state.history),
         callbacks=[state, *([TQDMProgressBar(refresh_rate=20)] if bar else [])],
@@ -167,20 +188,42 @@ def _train(
         num_sanity_val_steps=0,
     )
     state.learner.to(where)  # before its tables are looked at
-    with row_gradients(state.learner.model):
+    # Kept gradients would keep what other ranks added to rows of theirs.
+    alone = state.world.size == 1
+    with row_gradients(state.learner.model) if alone else nullcontext():
         trainer.fit(state.learner, state.loader)
+
+
+def _devices(where: torch.device, world: World) -> dict[str, Any]:
+    """Where a trainer works, and, of several processes, with which others."""
+    accelerator = "gpu" if where.type == "cuda" else where.type
+    if world.size == 1:
+        devices = [where.index] if where.type == "cuda" else 1
+        return {"accelerator": accelerator, "devices": devices}
+    return {
+        "accelerator": accelerator,
+        "devices": world.local_size,
+        "num_nodes": world.size // world.local_size,
+        "plugins": [TorchElasticEnvironment()],
+        # A batch, or an epoch, may leave a part unused: absent inputs, frozen gates.
+        # Buffers are shared at the end of an epoch (``Progress``).
+        "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
+        "use_distributed_sampler": False,
+    }
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Lightning speaks of its own set-up; a caller wants to hear of errors alone."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
             warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("test", derandomize=True)
+settings.register_profile("fuzz", print_blob=True)
+settings.load_profile("test")  # unless --hypothesis-profile names another
 
 
 @pytest.fixture(autouse=True)

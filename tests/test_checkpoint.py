@@ -9,7 +9,6 @@ import torch
 from ple_study.baselines import MMoESpec, PLESpec, SharedBottomSpec, SingleTaskSpec
 from ple_study.checkpoint import (
     check_same,
-    filled,
     inside,
     read,
     spec_from_json,
@@ -22,6 +21,7 @@ from ple_study.gates.attention import CGCAttentionSpec
 from ple_study.gates.routing import GateSpec
 from ple_study.gates.stages import StagesSpec
 from ple_study.model import HeterogeneousPLESpec
+from ple_study.names import filled
 from ple_study.objective.adatt import AdaTTSpec
 from ple_study.objective.gradnorm import GradNormSpec
 from ple_study.objective.surgery import GradientSurgerySpec
@@ -196,6 +196,10 @@ def test_a_file_of_someone_else_is_refused(tmp_path):
     save_file(TENSORS, tmp_path / "theirs")
     with pytest.raises(ValueError, match=r"theirs must hold format 1.*none of ours"):
         read(tmp_path / "theirs")
+    for words in ("{", "[1]"):
+        save_file(TENSORS, tmp_path / "theirs", {"ple_study": words})
+        with pytest.raises(ValueError, match=r"theirs says of itself must be .*Found"):
+            read(tmp_path / "theirs")
     (tmp_path / "text").write_text("no tensors here at all")
     with pytest.raises(ValueError, match="whole safetensors file"):
         read(tmp_path / "text")

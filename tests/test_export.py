@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from ple_study import export
+from ple_study import checkpoint, export
 from ple_study.baselines import (
     MMoESpec,
     PLESpec,
@@ -20,7 +20,7 @@ from ple_study.baselines import (
 from ple_study.batch import ModelSpec
 from ple_study.data.loader import Scaler
 from ple_study.experts.mlp import MLPSpec
-from ple_study.export import example, load, save, to_onnx
+from ple_study.export import FILE, example, load, save, to_onnx
 from ple_study.fitted import Fitted
 from ple_study.gates.routing import GateSpec
 from ple_study.schema import Schema, Sequence
@@ -113,6 +113,46 @@ def feed(session, batch):
     answers = session.run(None, {k: v.numpy() for k, v in given.items()})
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, answers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("scaler.mean", None, r"must hold 'scaler.mean', as its model does. Found \d+"),
+        ("model.new", torch.ones(1), r"must hold no 'model.new', as its model does"),
+        ("scaler.std", torch.ones(4), r"'scaler.std' as .*\[3\].* Found .*\[4\]"),
+        ("scaler.std", torch.ones(3).long(), r"float32.* Found .*int64"),
+    ],
+)
+def test_other_tensors_are_named(tmp_path, name, change, message):
+    path = save(untrained(SPECS["ple"]), tmp_path)
+    tensors, meta = checkpoint.read(path)
+    tensors.pop(name, None)
+    more = {} if change is None else {name: change}
+    checkpoint.write(path, tensors | more, meta)
+    with pytest.raises(ValueError, match=f"{FILE} .*{message}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"history": None}, "needs history of type list. Found None"),
+        ({"run": []}, r"needs run of type Mapping. Found \[\]"),
+        ({"spec": {"spec": "MLPSpec"}}, r"must be of a ModelSpec. Found MLPSpec\("),
+        ({"schema": {}}, "Schema needs .* Found no 'features'"),
+    ],
+)
+def test_other_words_are_named(tmp_path, change, message):
+    path = save(untrained(SPECS["ple"]), tmp_path)
+    tensors, meta = checkpoint.read(path)
+    checkpoint.write(path, tensors, meta | change)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+    del meta["history"]
+    checkpoint.write(path, tensors, meta)
+    with pytest.raises(ValueError, match=r"needs \['schema'.* Found no 'history'"):
+        load(tmp_path)
 
 
 @pytest.mark.plain  # slow: ten seconds each for the exporter

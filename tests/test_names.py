@@ -5,14 +5,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from ple_study.checkpoint import filled, spec_from_json
+from ple_study.checkpoint import spec_from_json
 from ple_study.cli import parser
 from ple_study.commands import fit
 from ple_study.data.columns import check_names
 from ple_study.data.tables import from_frame
 from ple_study.experts.mlp import MLPSpec
 from ple_study.fitted import check_monitor
-from ple_study.names import nearest, one_of, unique
+from ple_study.names import filled, nearest, one_of, unique
 from ple_study.recipes import from_toml, recipe
 from ple_study.schema import Schema, TaskSpec, Transfer
 from tests.studies import SCHEMA, mixed

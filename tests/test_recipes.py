@@ -140,6 +140,10 @@ def test_data_and_tasks_are_enough(folder):
         ("parquet =", "csv =", r"must name data.parquet and tasks"),
         ("[data]", "[data", r"mine.toml must be a TOML file"),
         ('bought = "binary"', 'sold = "binary"', "'sold'"),
+        ('["id"]', '"id"', r"data needs ignore of type tuple\[str, ...\]. Found 'id'"),
+        ("seed = 3", "seed = 0.5", "data needs seed of type int. Found 0.5"),
+        ("[training]", "[[training]]", "needs training of type Mapping. Found"),
+        ('"people.parquet"', "3", "data needs parquet of type str. Found 3"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(folder, old, new, message):

@@ -98,6 +98,10 @@ def test_nothing_can_be_changed_afterwards() -> None:
         (lambda: TaskSpec(name="t", kind="rank"), "Kind of task 't' must be one of"),
         (lambda: TaskSpec(name="t", kind="multiclass"), "'multiclass' with classes=1"),
         (lambda: TaskSpec(name="t", classes=2), "'binary' with classes=2"),
+        (lambda: TaskSpec(name="t", classes=-1), "'binary' with classes=-1"),
+        (lambda: TaskSpec(name="t", dim=0), "Task 't' needs dim >= 1. Found 0"),
+        (lambda: Feature(name="f", kind="categorical", vocabulary=(1, "a")),
+         r"of one kind. Found \['int', 'str'\] for feature 'f'"),
         (lambda: TaskSpec(name="t", weight=-1.0), "'t' needs a finite weight .*-1.0"),
         (lambda: TaskSpec(name="t", weight=float("nan")), "weight >= 0. Found nan"),
         (lambda: TaskSpec(name="t", weight=float("inf")), "weight >= 0. Found inf"),
@@ -127,6 +131,9 @@ def test_a_part_that_makes_no_sense_is_refused(make: "object", message: str) -> 
         ({"tasks": ()}, "needs at least one task"),
         ({"tasks": (TaskSpec(name="age"),)}, r"a feature or a task. Both: \['age'\]"),
         ({"diagrams": ("a", "a")}, "Diagram names must be unique"),
+        ({"clusters": -1}, r"has clusters >= 0.* Found -1 and \(0, 0\)"),
+        ({"states": (3, 0)}, r"both or none are zero. Found 0 and \(3, 0\)"),
+        ({"states": (-3, -2)}, r"both or none are zero. Found 0 and \(-3, -2\)"),
         (
             {"sequences": (Sequence(name="s", steps=2, channels=("a",)),) * 2},
             "Sequence names must be unique",
@@ -184,3 +191,35 @@ def test_a_vector_has_a_width_and_a_name_of_its_own() -> None:
     twice = (Vector(name="graph", dim=2), Vector(name="graph", dim=3))
     with pytest.raises(ValueError, match=r"Vector names.*graph"):
         Schema(features=FEATURES, tasks=TASKS, vectors=twice)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": 3}, "features must be a list. Found 3"),
+        ({"tasks": ["a"]}, "TaskSpec needs its arguments by name. Found 'a'"),
+        (
+            {"tasks": [{"kind": "binary"}]},
+            r"TaskSpec needs \['name'\]. Found no 'name'",
+        ),
+        ({"tasks": [{"name": 3}]}, "TaskSpec needs name of type str. Found 3"),
+        ({"tasks": [{"name": "a", "clases": 3}]}, "'clases'. Did you mean 'classes'"),
+        ({"states": [1, 2, 3]}, r"states of type tuple\[int, int\]. Found \[1, 2, 3\]"),
+        ({"clusters": 1.5}, "Schema needs clusters of type int. Found 1.5"),
+        ({"cluster": 1}, "Found another argument 'cluster'. Did you mean 'clusters'"),
+    ],
+)
+def test_json_of_another_kind_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    whole = Schema(features=FEATURES, tasks=TASKS).to_json()
+    with pytest.raises(ValueError, match=message):
+        Schema.from_json({**whole, **change})
+
+
+def test_a_schema_is_a_json_object_with_tasks() -> None:
+    for data in (None, [], "features"):
+        with pytest.raises(ValueError, match=r"A schema is a JSON object\. Found"):
+            Schema.from_json(data)
+    with pytest.raises(ValueError, match=r"Schema needs .* Found no 'tasks'"):
+        Schema.from_json({"features": []})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ple_study.batch import Batch, Rows
+from ple_study.data import rows as of_rows
 from ple_study.names import nearest
 from ple_study.schema import Schema, TaskSpec
 
@@ -22,12 +23,14 @@ def check_split(split: Mapping[str, Tensor], size: int) -> None:
         raise ValueError(f"A split holds row numbers (int64). Found {kinds}.")
     index = torch.cat([split[name] for name in SPLITS])
     if torch.unique(index).numel() != len(index):
-        raise ValueError("A row belongs to one part of the split. Some are in two.")
+        raise ValueError("A row belongs to one part of the split. Found some in two.")
     if index.min() < 0 or index.max() >= size:
-        raise ValueError(f"The split names rows outside 0..{size - 1}.")
+        ends = f"{int(index.min())}..{int(index.max())}"
+        raise ValueError(f"The split names rows outside 0..{size - 1}. Found {ends}.")
 
 
 def check_lengths(schema: Schema, rows: Rows) -> None:
+    of_rows.check_axes(rows)
     unknown = sorted(set(rows.weights) - set(schema.task_names))
     if unknown:
         raise ValueError(
@@ -43,9 +46,6 @@ def check_lengths(schema: Schema, rows: Rows) -> None:
     wrong = {k: len(v) for k, v in named.items() if len(v) != len(rows)}
     if wrong:
         raise ValueError(f"All parts need {len(rows)} rows. Found {wrong}.")
-    deep = {k: tuple(v.shape) for k, v in flat.items() if v.ndim != 1}
-    if deep:
-        raise ValueError(f"Labels and weights are one number a row. Found {deep}.")
     other = {k: v.dtype for k, v in flat.items() if not v.is_floating_point()}
     if other:
         raise ValueError(f"Labels and weights are floating point. Found {other}.")

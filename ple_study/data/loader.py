@@ -25,6 +25,7 @@ from ple_study.data.checks import (
 from ple_study.data.scaler import Scaler as Scaler
 from ple_study.data.scaler import hash_of
 from ple_study.names import nearest
+from ple_study.ranks import place_in_world
 from ple_study.schema import Schema, Sequence, Vector
 
 
@@ -93,21 +94,43 @@ class Study:
         return Scaler.fit(self.schema, self.part("train").batch)
 
     def loader(
-        self, size: int, *, seed: int, scaler: Scaler, device: torch.device
+        self,
+        size: int,
+        *,
+        seed: int,
+        scaler: Scaler,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
     ) -> "Loader":
-        """The training rows, scaled and shuffled; one alone at the end is left out."""
+        """The training rows, scaled and shuffled; one alone at the end is left out.
+
+        Of several ranks, this one's part of every batch (``Loader``).
+        """
         rows = scaler.ready(self.part("train"), device)
-        alone = leaves_one(len(rows), size)
-        return Loader(rows, size, shuffle=True, drop_last=alone, seed=seed)
+        alone = leaves_one(len(rows), size, world)
+        return Loader(
+            rows,
+            size,
+            shuffle=True,
+            drop_last=alone,
+            seed=seed,
+            rank=rank,
+            world=world,
+        )
 
     def fingerprint(self) -> str:
         """A hash of the rows, and of their split."""
         return hash_of(self.rows, self.split)
 
 
-def leaves_one(size: int, batch_size: int) -> bool:
-    """Whether a last batch has one row, for which batch normalisation has no use."""
-    return size > batch_size and size % batch_size == 1
+def leaves_one(size: int, batch_size: int, world: int = 1) -> bool:
+    """Whether a last batch has one row, for which batch normalisation has no use.
+
+    Of several ranks, whether it has one row or none on any of them.
+    """
+    whole = batch_size * world
+    return size > whole and 0 < size % whole < 2 * world
 
 
 def described(
@@ -169,6 +192,14 @@ class Loader:
     """Batches of rows, shuffled by an own generator that can be saved and restored.
 
     Iterating draws a new order each time. ``drop_last`` leaves out a short last batch.
+
+    Of ``world`` ranks with one seed, all draw the same order; of every ``world`` times
+    ``batch_size`` rows in it, ``rank`` gives its own run. A short last batch is dealt
+    in runs that differ by one row at most; one of fewer rows than ranks is left out.
+    Every rank gives the same number of batches.
+
+    Raises ValueError for a batch of no row, a rank that is none of the world's, and
+    fewer rows than ranks.
     """
 
     def __init__(
@@ -179,16 +210,21 @@ class Loader:
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more. Found {batch_size}.")
+        self.rank, self.world = place_in_world(rank, world)
+        if len(rows) < world > 1:
+            raise ValueError(f"Each of {world} ranks needs a row. Found {len(rows)}.")
         self.rows, self.batch_size = rows, batch_size
         self.shuffle, self.drop_last = shuffle, drop_last
         self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.rows), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        whole, rest = divmod(len(self.rows), self.batch_size * self.world)
+        return whole + (rest >= self.world and not self.drop_last)
 
     def __iter__(self) -> Iterator[Rows]:
         size = len(self.rows)
@@ -197,6 +233,8 @@ class Loader:
         else:
             order = torch.arange(size)
         order = order.to(self.rows.batch.numeric.device)
+        step = self.batch_size * self.world
         for batch in range(len(self)):
-            start = batch * self.batch_size
-            yield self.rows.rows(order[start : start + self.batch_size])
+            whole = order[batch * step : (batch + 1) * step]
+            first, last = (len(whole) * (self.rank + i) // self.world for i in (0, 1))
+            yield self.rows.rows(whole[first:last])

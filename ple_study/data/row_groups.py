@@ -95,7 +95,10 @@ class RowGroups:
                 yield inside.slice(place, PIECE)
             if start >= top:
                 return
-        raise ValueError(f"{group.file.name} was written anew while it was read.")
+        raise ValueError(
+            f"{group.file.name} must hold as many rows as it says. Found {start} in a "
+            f"group of {group.rows}: damaged, or written anew while it was read."
+        )
 
     def _groups(self, file: File) -> Iterator[Group]:
         first = 0

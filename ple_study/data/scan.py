@@ -36,6 +36,12 @@ def scan_schema(
     held = one_schema(table.files, [*rest, *names])
     empty = held.empty_table().to_pandas(ignore_metadata=True)
     coded = [name for name in rest if not holds_numbers(empty[name])]
+    for name in coded:
+        if kind_of(held.field(name).type) not in KINDS:
+            raise ValueError(
+                f"Column {name!r} must hold texts, whole numbers or booleans. Found "
+                f"type {held.field(name).type}."
+            )
     asked = tasks if isinstance(tasks, Mapping) else {}
     values: dict[str, set[Value]] = {name: set() for name in coded}
     seen = {name: Labels() for name in asked}
@@ -56,6 +62,9 @@ def scan_schema(
     return Schema(features=features, tasks=tuple(specs if asked else tasks))  # type: ignore[arg-type]
 
 
+KINDS = ("text", "number", "boolean", "empty")
+
+
 class Labels:
     """Least, greatest, mean and deviation of a task's finite labels."""
 
@@ -63,7 +72,7 @@ class Labels:
         self.moments, self.low, self.top = Moments(1), torch.inf, -torch.inf
 
     def add(self, labels: torch.Tensor) -> None:
-        known = labels[labels.isfinite()]
+        known = labels[labels.float().isfinite()]  # as a study holds them
         if len(known):
             self.low = min(self.low, float(known.min()))
             self.top = max(self.top, float(known.max()))

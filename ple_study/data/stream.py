@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ple_study.batch import Rows, tree_map
 from ple_study.data.parquet import ParquetRows
+from ple_study.ranks import place_in_world
 
 BUFFER = 1 << 18  # rows
 OPEN = 4  # row groups that are read side by side
@@ -126,18 +126,6 @@ class Stream(IterableDataset[Rows]):
             return interleaved((self.rows.read(span) for span in spans), 1)
         order = torch.randperm(len(spans), generator=generator).tolist()
         return interleaved((self.rows.read(spans[i]) for i in order), OPEN)
-
-
-def place_in_world(rank: int | None, world: int | None) -> tuple[int, int]:
-    """A rank and the number of ranks: as given, or those of ``torch.distributed``."""
-    running = distributed.is_available() and distributed.is_initialized()
-    if world is None:
-        world = distributed.get_world_size() if running else 1
-    if rank is None:
-        rank = distributed.get_rank() if running else 0
-    if not 0 <= rank < world:
-        raise ValueError(f"A rank lies in 0..{world - 1}. Found {rank}.")
-    return rank, world
 
 
 def interleaved(parts: Iterable[Iterator[T]], width: int) -> Iterator[T]:

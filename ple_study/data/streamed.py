@@ -88,18 +88,28 @@ class StreamedStudy:
         return scaler
 
     def loader(
-        self, size: int, *, seed: int, scaler: Scaler, device: torch.device
+        self,
+        size: int,
+        *,
+        seed: int,
+        scaler: Scaler,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
     ) -> Batches:
-        """The training rows, scaled and shuffled; one alone at the end is left out."""
-        alone = leaves_one(len(self.train), size)
+        """The training rows, scaled and shuffled; one alone at the end is left out.
+
+        Of several ranks, the rows of this one (``Stream``).
+        """
+        alone = leaves_one(len(self.train) // world, size)
         stream = Stream(
             self.train,
             size,
             drop_last=alone,
             buffer=self.buffer,
             seed=seed,
-            rank=0,  # a run is one process, wherever it is
-            world=1,
+            rank=rank,
+            world=world,
         )
         return Ready(stream, scaler, device)
 

@@ -79,7 +79,8 @@ def names_of(
 
 def _infer_task(seen: pd.Series, kind: str) -> TaskSpec:
     known = numbers(seen, torch.float64)
-    values = known[known.isfinite()].numpy()  # its sums depend on no number of threads
+    # As a study holds them, in float32; numpy's sums depend on no number of threads.
+    values = known[known.float().isfinite()].numpy()
     if not len(values):
         return task_of(str(seen.name), kind, (0.0, 0.0), (0.0, 1.0))
     ends = values.min(), values.max()

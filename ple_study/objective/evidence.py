@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ple_study.objective.losses import Labels, TaskLosses
+from ple_study.objective.losses import Labels, TaskLosses, mean_over_rows
 from ple_study.schema import TaskSpec
 from ple_study.tasks.evidential import (
     NLL,
@@ -152,6 +152,7 @@ def evidence_losses(
     *,
     spec: EvidentialSpec,
     epoch: int,
+    ranks: bool = False,
 ) -> TaskLosses:
     """Each task's mean over the rows that observed it, as in ``task_losses``.
 
@@ -179,10 +180,8 @@ def evidence_losses(
         weight = torch.stack([weights.get(t.name, ones).to(wide) for t in members])
         weight = weight * ~y.isnan()
         rows = _row_costs(kind, e.to(wide), y.nan_to_num(0.0), spec, epoch)
-        total = weight.sum(1)
-        # An absent task's sum is zero, whatever divides it.
-        mean = (weight * rows).sum(1) / total.where(total > 0, 1.0)
-        pairs = zip(mean.to(e.dtype).unbind(), (total > 0).unbind(), strict=True)
+        mean, known = mean_over_rows((weight * rows).sum(1), weight.sum(1), ranks)
+        pairs = zip(mean.to(e.dtype).unbind(), known.unbind(), strict=True)
         found |= zip([t.name for t in members], pairs, strict=True)
     values, present = zip(*(found[task.name] for task in told), strict=True)
     return TaskLosses(torch.stack(values), torch.stack(present))

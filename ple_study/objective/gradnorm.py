@@ -16,6 +16,7 @@ from ple_study.objective.weighting import (
     check_positive,
     over_processes,
 )
+from ple_study.ranks import average
 from ple_study.schema import TaskSpec
 
 LOWEST = 1e-3  # of a weight, before all are scaled to their sum
@@ -121,7 +122,7 @@ class GradNorm(Weighting):
         """How far each task's weighted norm is from its target."""
         part = losses.present & (self.weights > 0)
         number = part.sum().clamp(min=1)
-        norms = gradients_of(losses.values, shared).norm(dim=1) * part
+        norms = average(gradients_of(losses.values, shared)).norm(dim=1) * part
         ratios = losses.values.detach() / self.first.clamp(min=FLOOR) * part
         rates = ratios / (ratios.sum() / number).clamp(min=FLOOR)
         weighted = self.factors * norms

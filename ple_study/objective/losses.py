@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ple_study.ranks import average
 from ple_study.schema import TaskSpec
 
 Labels = Mapping[str, Float[Tensor, " batch"]]
@@ -36,12 +37,14 @@ def task_losses(
     logits: Mapping[str, Float[Tensor, "batch _"]],
     labels: Labels,
     weights: Labels | None = None,
+    ranks: bool = False,
 ) -> TaskLosses:
     """L_k = sum_b w_bk l(z_bk, y_bk) / sum_b w_bk, over the rows that observed task k.
 
     A row observed task k when its label is not NaN and its sample weight is above zero;
     rows without weights weigh one. The mean is unmoved by the order of the rows and by
-    rows that did not observe the task.
+    rows that did not observe the task. With ``ranks`` both sums, and the keys in a
+    batch, are those of all processes of ``torch.distributed`` (``mean_over_rows``).
 
     Raises ValueError when a task has no logits or no labels, and when weights name a
     task that has no labels.
@@ -60,16 +63,33 @@ def task_losses(
     logits, labels = (_in_deviations(tasks, v, dtype) for v in (logits, labels))
     found = torch.stack([labels[name] for name in names]).to(dtype)
     weight = _row_weights(names, found, weights)
-    rows = _row_losses(groups, names, logits, found.nan_to_num(0.0), weight > 0)
-    total = weight.sum(1)
-    present = total > 0
-    # An absent task's sum is zero, whatever divides it.
-    values = (weight * rows).sum(1) / total.where(present, 1.0)
+    rows = _row_losses(groups, names, logits, found.nan_to_num(0.0), weight > 0, ranks)
+    values, present = mean_over_rows((weight * rows).sum(1), weight.sum(1), ranks)
     if order == sorted(order):
         return TaskLosses(values, present)
     back = sorted(range(len(order)), key=order.__getitem__)
     apart = (values.unbind(), present.unbind())
     return TaskLosses(*(torch.stack([part[i] for i in back]) for part in apart))
+
+
+def mean_over_rows(
+    sums: Float[Tensor, " task"], totals: Float[Tensor, " task"], ranks: bool = False
+) -> TaskLosses:
+    """Each task's sum over its rows by the total of their weights.
+
+    With ``ranks`` the value is sum_r S_r / sum_r W_r, in every process r of R. Its
+    gradient is that of the process's own share of it, R S_r / sum_r W_r: the mean of
+    the shares' gradients, as data-parallel training takes it, is the value's.
+    """
+    if ranks:
+        whole, totals = average(torch.stack([sums, totals])).unbind()
+    present = totals > 0
+    # An absent task's sum is zero, whatever divides it.
+    divisor = totals.where(present, 1.0)
+    values = sums / divisor
+    if ranks:  # values - values is zero, with the gradient of the own share
+        values = (whole / divisor).detach() + (values - values.detach())
+    return TaskLosses(values, present)
 
 
 def _in_deviations(
@@ -99,6 +119,7 @@ def _row_losses(
     logits: Mapping[str, Tensor],
     labels: Float[Tensor, "task batch"],
     observed: Bool[Tensor, "task batch"],
+    ranks: bool,
 ) -> Float[Tensor, "task batch"]:
     """The loss of every row, group by group; what was not observed is meaningless."""
     parts, start = [], 0
@@ -109,8 +130,8 @@ def _row_losses(
         # One task alone is a view; stacking would copy its classes.
         stacked = torch.stack(members) if len(members) > 1 else members[0][None]
         scores = stacked.to(labels.dtype)
-        focused = loss == "focal"
-        row_loss = partial(_focal, focal) if focused else ROW_LOSS[kind, loss]
+        own = {"focal": partial(_focal, focal), "in_batch": partial(_in_batch, ranks)}
+        row_loss = own[loss] if loss in own else ROW_LOSS[kind, loss]
         parts.append(row_loss(scores, labels[group], observed[group]))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -152,7 +173,7 @@ def _entropy(logits: Tensor, labels: Tensor, _: Tensor) -> Tensor:
     return F.cross_entropy(scores, target, reduction="none").view(labels.shape)
 
 
-def _in_batch(logits: Tensor, labels: Tensor, observed: Tensor) -> Tensor:
+def _in_batch(ranks: bool, logits: Tensor, labels: Tensor, observed: Tensor) -> Tensor:
     """Cross-entropy over the keys that some observed row of the batch bears.
 
     A key counts once, however many rows bear it, so no row's own key is ever held
@@ -162,6 +183,7 @@ def _in_batch(logits: Tensor, labels: Tensor, observed: Tensor) -> Tensor:
     place = labels.long() + classes * torch.arange(task, device=logits.device)[:, None]
     count = torch.zeros(task * classes, dtype=logits.dtype, device=logits.device)
     count = count.index_add(0, place.flatten(), observed.flatten().to(logits.dtype))
+    count = average(count) if ranks else count
     absent = observed[..., None] & (count == 0).view(task, 1, classes)
     return _entropy(logits.masked_fill(absent, -torch.inf), labels, observed)
 
@@ -172,7 +194,6 @@ ROW_LOSS: dict[tuple[str, str], RowLoss] = {
     ("regression", "huber"): _huber,
     ("multiclass", "default"): _entropy,
     ("contrastive", "default"): _entropy,
-    ("contrastive", "in_batch"): _in_batch,
 }
 
 

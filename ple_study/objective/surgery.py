@@ -18,6 +18,7 @@ from ple_study.names import nearest
 from ple_study.objective.conflict import Gradients, gradients_of
 from ple_study.objective.losses import TaskLosses
 from ple_study.objective.weighting import Parameters, Weighting
+from ple_study.ranks import average, from_first
 from ple_study.schema import TaskSpec
 
 Aggregator = Callable[[Gradients], Float[Tensor, " parameter"]]
@@ -78,10 +79,11 @@ class GradientSurgery(Weighting):
                 "Found none."
             )
         part = losses.present & (self.weights > 0)
-        gradients = gradients_of(terms, shared)[part]
+        gradients = average(gradients_of(terms, shared))[part]
         if not len(gradients) or not gradients.isfinite().all():
             return terms  # what is not finite, a run tells of by itself
-        change = self.aggregator(gradients) - gradients.sum(0)
+        # Of random directions, all processes take one.
+        change = from_first(self.aggregator(gradients) - gradients.sum(0))
         pieces = torch.split(change, [p.numel() for p in shared])
         products = [
             (p * piece.view_as(p)).sum()

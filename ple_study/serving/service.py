@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ple_study.names import check_kinds, object_of
 from ple_study.schema import Schema
 from ple_study.serving.answers import gates, left_out, predictions, uncertainty
 from ple_study.serving.numbers import RecordError, refuse
@@ -23,6 +24,12 @@ MODEL, EXPLAIN, ABOUT = "model.onnx", "explain.onnx", "schema.json"
 FORMAT = 1  # of the folder; a service reads no other
 ROWS = 1024  # records at once
 
+SAID = {
+    "schema": Mapping,
+    "model": str,
+    "uncertainty": tuple[str, ...],
+    "explanation": Mapping | None,
+}
 Answer = dict[str, Any]
 
 
@@ -46,11 +53,12 @@ class Service:
             raise ValueError(
                 f"A service is a folder that publish wrote. Found no {path}."
             )
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = object_of(str(path), path.read_bytes())
         if about.get("format") != FORMAT:
             raise ValueError(
                 f"{path} must be of format {FORMAT}. Found {about.get('format')!r}."
             )
+        check_kinds(str(path), about, SAID, needed=True)
         service = cls(path.parent, about, threads)
         _ = service.session
         return service

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -101,3 +103,21 @@ def test_files_must_agree(tmp_path: Path) -> None:
         scan_schema(folder, tasks=TASKS, ignore=IGNORE)
     with pytest.raises(ValueError, match="ignore is a list of names"):
         scan_schema(folder, tasks=TASKS, ignore="id")
+
+
+def test_a_column_of_no_value_of_ours_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"x": [{"a": 1}], "y": [0]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(
+        ValueError, match=r"'x' must hold texts.* type struct<a: int64>"
+    ):
+        scan_schema(tmp_path, tasks={"y": "binary"})
+
+
+def test_a_label_beyond_float32_counts_for_no_scale(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [0, 1, 2], "y": [1.0, 3.0, 1e300]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    tasks = {"y": "regression"}
+    found = scan_schema(tmp_path, tasks=tasks)
+    wanted = infer_schema(frame, tasks=tasks, train=torch.arange(3))
+    assert found.tasks[0].scale == wanted.tasks[0].scale == (2.0, 1.0)

@@ -270,3 +270,25 @@ def test_what_is_no_record_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         ple[1].answer(records)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"schema.json must be JSON. Found: Expecting"),
+        ("[1]", r"schema.json must be a JSON object. Found \[1\]"),
+        ('{"format": 1}', r"schema.json needs \['schema', 'model'.* no 'schema'"),
+    ],
+)
+def test_words_that_are_no_services_are_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "schema.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        Service.load(tmp_path)
+    whole = {"format": 1, "schema": {}, "model": 3, "uncertainty": []}
+    (tmp_path / "schema.json").write_text(json.dumps(whole | {"explanation": None}))
+    with pytest.raises(
+        ValueError, match=r"schema.json needs model of type str. Found 3"
+    ):
+        Service.load(tmp_path)
