@@ -10,33 +10,35 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 from torch import Tensor
 
 Edges = Float[Tensor, " edge"]
 Counts = Int[Tensor, " bin"]
+EXPECTED = 5  # rows a bin, of the smaller sample
 
 
 def quantile_edges(values: Float[Tensor, " row"], bins: int = 10) -> Edges:
-    """Where ``bins`` equal shares of the finite values meet; each edge once.
+    """Where ``bins`` equal shares of the finite values meet.
 
-    A column of at most ``bins`` different values has a bin for each of them, and one
-    for whatever is less. Raises ValueError for ``bins`` below two.
+    A value that more than one row in ``bins`` has is a bin of its own, and the others
+    are cut without it; so is every value of a column with at most ``bins`` of them.
+    Raises ValueError for ``bins`` below two.
     """
     if bins < 2:
         raise ValueError(f"A distribution needs two bins or more. Found {bins}.")
     known = values[values.isfinite()].double().sort().values
-    different: Edges = torch.unique_consecutive(known)
-    if not len(known):
-        return known
-    if len(different) <= bins:
-        return torch.cat(
-            [different[:1].nextafter(different.new_tensor(-torch.inf)), different]
-        )
+    different, sizes = torch.unique_consecutive(known, return_counts=True)
+    often = (sizes * bins > len(known)) | (len(different) <= bins)
+    own = different[often]
+    rest = known[~often.repeat_interleave(sizes)]
     # Of the ordered values themselves, so that no edge lies where nobody is.
-    places = torch.arange(1, bins) * len(known) // bins
-    edges: Edges = torch.unique_consecutive(known[places])
+    cuts = max(bins - len(own), 2)
+    places = torch.arange(1, cuts) * len(rest) // cuts
+    between = rest[places] if len(rest) else rest
+    below = own.nextafter(own.new_tensor(-torch.inf))
+    edges: Edges = torch.unique_consecutive(torch.cat([below, own, between]).sort()[0])
     return edges
 
 
@@ -68,18 +70,29 @@ def _shares(before: Counts, now: Counts) -> tuple[Tensor, Tensor]:
 def chance(before: Counts, now: Counts) -> float:
     """How often samples of one distribution differ as much: Pearson's test, its p.
 
-    The statistic is that of a table of two rows; with all rows in one bin it is 1. The
-    chi-squared limit is good where bins expect five rows or more.
+    Bins in which the smaller sample expects fewer than five rows are put together, as
+    the chi-squared limit asks; with all rows in one bin p is 1.
     """
-    used = before + now > 0
-    if int(used.sum()) < 2:
+    total = before + now
+    rows = min(int(before.sum()), int(now.sum()))
+    rare = total * rows < EXPECTED * total.sum()
+    if bool(rare.any()) and int(total[rare].sum()) * rows < EXPECTED * total.sum():
+        rare |= total == total.where(~rare, total.sum() + 1).min()
+    table = torch.stack([_merged(part, rare) for part in (before, now)])
+    table = table[:, table.sum(0) > 0]
+    if table.shape[1] < 2:
         return 1.0
-    table = torch.stack([before[used], now[used]]).numpy()
-    return float(stats.chi2_contingency(table, correction=False).pvalue)
+    return float(stats.chi2_contingency(table.numpy(), correction=False).pvalue)
+
+
+def _merged(part: Counts, rare: Bool[Tensor, " bin"]) -> Int[Tensor, " merged"]:
+    return torch.cat([part[~rare], part[rare].sum()[None]])
 
 
 def holm(chances: Sequence[float]) -> list[float]:
     """Each p made good for their number: Holm's rule (Scand. J. Stat. 1979).
+
+    Where nothing differs, one or more of them lies below a level at most that often.
 
     The k-th smallest of n is multiplied by n + 1 - k, and is at least the one before.
     """

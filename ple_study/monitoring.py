@@ -58,7 +58,10 @@ class Report:
 
     @property
     def silent(self) -> list[str]:
-        """The experts that vary by less than a tenth of what they did, or never."""
+        """The experts that vary by less than a tenth of what they did, or never.
+
+        No chance is reckoned: among a handful of rows an expert may well seem silent.
+        """
         return [name for name, own in self.deviations.items() if own < SILENT]
 
 
@@ -68,7 +71,7 @@ class Monitor:
 
     Signals (``signals_of``) are what is read, what experts and gates make of it, and
     what is answered. ``centres`` are the experts' mean blocks, ``spread`` how much each
-    varies. Nothing of single customers is kept.
+    varies. Of single customers nothing is kept but the values at which bins meet.
     """
 
     fitted: Fitted
@@ -91,8 +94,8 @@ class Monitor:
         return cls(fitted, found, centres, deviations(fitted, output))
 
     def check(self, batch: Batch, *, alpha: float = 0.01, least: float = 0.1) -> Report:
-        """Raises ValueError for a batch of another schema or of fewer than two rows."""
-        _check_rows(self.fitted, batch, 2)
+        """Raises ValueError for a batch of another schema or of fewer than ten rows."""
+        _check_rows(self.fitted, batch, 10)
         output = self.fitted.output(batch)
         rows = []
         for place, values in signals_of(self.fitted, batch, output, self.centres):

@@ -23,17 +23,47 @@ def test_bins_hold_equal_shares_and_every_row_lies_in_one() -> None:
 def test_a_column_of_few_values_has_a_bin_for_each_and_one_for_none() -> None:
     values = torch.tensor([0.0, 0, 0, 1, 1, 3, torch.nan])
     edges = quantile_edges(values, 10)
-    assert edges[1:].tolist() == [0, 1, 3]
-    assert -1e-300 < edges[0] < 0
-    assert counts(values, edges).tolist() == [0, 3, 2, 1, 0, 1]
+    assert edges[1::2].tolist() == [0, 1, 3]
+    assert torch.equal(edges[::2].float(), torch.tensor([0.0, 1, 3]))
+    assert counts(values, edges).tolist() == [0, 3, 0, 2, 0, 1, 0, 1]
     other = torch.tensor([2.0, 9.0, -torch.inf, -1.0])
-    assert counts(other, edges).tolist() == [2, 0, 0, 1, 1, 0]
+    assert counts(other, edges).tolist() == [2, 0, 0, 0, 1, 0, 1, 0]
     always = quantile_edges(torch.ones(BATCH))
     assert counts(torch.tensor([0.0, 1, 2]), always).tolist() == [1, 1, 1, 0]
     nobody = torch.full((BATCH,), torch.nan)
     assert counts(nobody, quantile_edges(nobody, 10)).tolist() == [0, BATCH]
     with pytest.raises(ValueError, match=r"two bins or more. Found 1"):
         quantile_edges(values, 1)
+
+
+def test_a_value_that_many_have_does_not_hide_the_others() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.rand(1_000, generator=draw)
+    values = torch.where(torch.arange(1_000) < 950, 0.0, 1 + rows)
+    edges = quantile_edges(values, 10)
+    found = counts(values, edges)
+    assert found[1] == 950
+    assert (found > 0).sum() == 10
+    assert chance(found, counts(100 * values, edges)) < 1e-4
+    assert stability_index(found, counts(100 * values, edges)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "merged"),
+    [
+        # The smaller sample, of 100, expects a row in eleven.
+        ([500, 490, 6, 4], [50, 48, 0, 2], [[500, 500], [50, 50]]),
+        ([500, 400, 60, 40], [50, 30, 15, 5], [[500, 400, 100], [50, 30, 20]]),
+        ([500, 420, 40, 40], [50, 35, 9, 6], [[500, 420, 80], [50, 35, 15]]),
+        ([500, 400, 60, 40], [5_000, 4_000, 700, 300], None),
+    ],
+)
+def test_bins_of_few_rows_are_put_together(before, now, merged) -> None:
+    wanted = stats.chi2_contingency(merged or [before, now], correction=False)
+    assert wanted.expected_freq.min() >= 5
+    assert chance(torch.tensor(before), torch.tensor(now)) == pytest.approx(
+        wanted.pvalue
+    )
 
 
 def test_the_index_is_the_sum_over_bins_with_half_a_row_added() -> None:
@@ -70,6 +100,7 @@ def test_chance_is_uniform_without_a_difference_and_small_with_one() -> None:
     moved = counts(other + 1, edges)
     assert chance(counts(values, edges), moved) < 1e-6
     assert chance(torch.tensor([3, 0]), torch.tensor([BATCH, 0])) == 1
+    assert chance(torch.tensor([2, 1]), torch.tensor([0, BATCH])) == 1  # too few
 
 
 def test_holm_multiplies_by_how_many_are_left() -> None:

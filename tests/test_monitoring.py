@@ -214,7 +214,7 @@ def test_alpha_and_least_are_the_callers() -> None:
 def test_errors_say_what_was_expected() -> None:
     with pytest.raises(ValueError, match=r"needs 10 rows or more. Found 9"):
         Monitor.of(MODEL, BATCH.rows(torch.arange(9)))
-    with pytest.raises(ValueError, match=r"needs 2 rows or more. Found 0"):
+    with pytest.raises(ValueError, match=r"needs 10 rows or more. Found 0"):
         MONITOR.check(BATCH.rows(torch.arange(0)))
     with pytest.raises(ValueError, match="schema promises"):
         MONITOR.check(replace(BATCH, events={}))

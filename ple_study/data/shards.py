@@ -12,6 +12,7 @@
 of its own, ``00000.safetensors`` and so on, whole or not there at all.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ple_study.names import one_of
 
 T = TypeVar("T")
 Backend = Literal["local", "ray"]
+ABOUT = "shards.json"  # how many shards there are, and of which version
 POOLS = {"local": locally, "ray": by_ray}
 
 
@@ -35,13 +37,16 @@ def map_shards(
     workers: int = 1,
     backend: Backend = "local",
     retries: int = 2,
+    version: str = "",
 ) -> list[Path]:
     """Write ``function(shard)`` for every shard; the files' paths, in their order.
 
     A result is a mapping of tensors or arrays, nested at will, or a dataclass of them,
     such as ``Rows`` or ``Diagrams``; its tensors are named by the path to them, as
     ``batch/numeric``. Shards whose file is there are not computed again, so that a call
-    that was cut short goes on. Nobody else may write to the folder meanwhile.
+    that was cut short goes on. A result is known by its number: say another ``version``
+    once the function or the cuts are others, and the folder of the old is refused.
+    Nobody else may write to the folder meanwhile.
 
     Workers are processes of one thread each: of this machine, or, with ``ray``, of the
     cluster that Ray is connected to (``ray.init``), whose machines must share the
@@ -51,15 +56,16 @@ def map_shards(
     under ``if __name__ == "__main__":``.
 
     Raises ValueError for fewer than one worker or retry, another backend, Ray that is
-    missing, a folder that is a file or has results of more shards, and a result that is
-    none; DiedError, which names the shard, where its worker died every time.
+    missing, a folder that is a file or has results of another number of shards or of
+    another version, and a result that is none; DiedError, which names the shard, where
+    its worker died every time.
     """
     one_of("A backend", backend, get_args(Backend))
     for name, value in (("workers", workers), ("retries", retries)):
         if value < 1:
             raise ValueError(f"{name} must be 1 or more. Found {value}.")
     results = Results(_made(folder), len(shards))
-    results.check()
+    results.check(version)
     results.clear()
     wrapped, run = wrap_non_picklable_objects(function), POOLS[backend]
 
@@ -94,8 +100,8 @@ class Results:
     def path(self, number: int) -> Path:
         return self.folder / f"{number:05d}.safetensors"
 
-    def check(self) -> None:
-        """Raise ValueError where the folder has results of more shards."""
+    def check(self, version: str) -> None:
+        """Raise ValueError where the folder has results of other shards or versions."""
         own = {self.path(number) for number in range(self.size)}
         more = sorted(p.name for p in set(self.folder.glob("*.safetensors")) - own)
         if more:
@@ -103,6 +109,14 @@ class Results:
                 f"The folder must hold results of these {self.size} shards alone. "
                 f"Found {more[:3]} in {self.folder}."
             )
+        about, asked = self.folder / ABOUT, {"shards": self.size, "version": version}
+        found = json.loads(about.read_text("utf-8")) if about.exists() else asked
+        if found != asked:
+            raise ValueError(
+                f"The folder must hold results of {asked}, or be empty. Found {found} "
+                f"in {about}."
+            )
+        about.write_text(json.dumps(asked), encoding="utf-8")
 
     def left(self) -> list[int]:
         return [n for n in range(self.size) if not self.path(n).exists()]

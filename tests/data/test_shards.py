@@ -49,7 +49,7 @@ def posteriors(lengths: tuple[int, ...]) -> dict[str, Tensor]:
 def check(paths: list[Path], folder: Path, function: object) -> None:
     """Three files, in their order, of what a loop finds, and nothing else."""
     assert [p.name for p in paths] == [f"0000{n}.safetensors" for n in range(3)]
-    assert sorted(folder.iterdir()) == paths
+    assert sorted(folder.iterdir()) == [*paths, folder / "shards.json"]
     for path, lengths in zip(paths, LENGTHS, strict=True):
         found, value = load_file(path), function(lengths)
         wanted = value if isinstance(value, dict) else vars(value)
@@ -112,7 +112,7 @@ def test_a_shard_whose_worker_died_is_done_again(tmp_path, workers, deaths):
     function = partial(mortal, marks, deaths)
     paths = map_shards(function, range(4), folder=folder, workers=workers)
     assert [load_file(path)["n"].item() for path in paths] == [0, 1, 2, 3]
-    assert sorted(folder.iterdir()) == paths
+    assert sorted(folder.iterdir()) == [*paths, folder / "shards.json"]
     assert len(list(marks.glob("1-*"))) == deaths + 1
 
 
@@ -139,9 +139,23 @@ def test_what_is_there_is_not_done_again(tmp_path):
     assert map_shards(counted, [0, 5, 7], folder=folder) == paths
     assert map_shards(counted, [0, 5, 7], folder=folder) == paths
     assert sorted(p.name for p in marks.iterdir()) == ["0-0", "5-0", "5-1", "7-0"]
-    assert sorted(folder.iterdir()) == paths
+    assert sorted(folder.iterdir()) == [*paths, folder / "shards.json"]
     with pytest.raises(ValueError, match=r"these 2 shards alone\. Found \['00002"):
         map_shards(counted, [0, 5], folder=folder)
+
+
+def test_results_of_other_cuts_or_another_version_are_not_taken_for_these(tmp_path):
+    def doubled(n: int) -> dict[str, Tensor]:
+        return {"n": torch.tensor(2 * n)}
+
+    options = {"folder": tmp_path, "version": "a"}
+    paths = map_shards(doubled, [1, 2], **options)
+    assert map_shards(doubled, [1, 2], **options) == paths
+    message = r"results of \{'shards': 3, 'version': 'a'\}.*Found \{'shards': 2, 'v"
+    with pytest.raises(ValueError, match=message):
+        map_shards(doubled, [1, 2, 3], **options)
+    with pytest.raises(ValueError, match=r"'version': 'b'\}.*Found .*'version': 'a'"):
+        map_shards(doubled, [1, 2], folder=tmp_path, version="b")
 
 
 def wrong(marks: Path, n: int) -> dict[str, Tensor]:
