@@ -96,7 +96,7 @@ def told(kind: Any) -> str:
 
 
 def filled(part: type[T], given: Any) -> T:
-    """A dataclass with these arguments.
+    """A dataclass with these arguments; false stands for None, which TOML lacks.
 
     Raises ValueError when an argument does not exist, lacks, or is of another type.
     """
@@ -104,6 +104,9 @@ def filled(part: type[T], given: Any) -> T:
     if not isinstance(given, Mapping):
         raise ValueError(f"{name_of} needs its arguments by name. Found {given!r}.")
     kinds = get_type_hints(part)
+    given = {
+        k: None if v is False and _none(kinds.get(k)) else v for k, v in given.items()
+    }
     for name, value in given.items():
         if name not in kinds:
             raise ValueError(
@@ -121,6 +124,11 @@ def filled(part: type[T], given: Any) -> T:
     lists = {k: tuple(v) for k, v in given.items() if isinstance(v, list)}
     floats = {k: float(v) for k, v in given.items() if kinds[k] is float}
     return part(**{**given, **lists, **floats})
+
+
+def _none(kind: Any) -> bool:
+    """Whether None may stand there, and no boolean."""
+    return type(None) in get_args(kind) and bool not in get_args(kind)
 
 
 def listed(name: str, given: Any) -> list[Any] | tuple[Any, ...]:

@@ -119,7 +119,7 @@ def test_a_table_of_a_file_is_a_stage_and_false_is_none() -> None:
     for old, new, message in (
         ('form = "B"', 'form = "C"', "form must be one of .*Found 'C'"),
         ('"TransferSpec"', '"BasketSpec"', "BasketSpec takes .*argument 'method'"),
-        ("modes = false", 'modes = "none"', "modes must be a ModesSpec or None"),
+        ("modes = false", 'modes = "none"', "needs modes of type .*Found 'none'"),
         ("dim = 7", "dim = 7.5", "BasketSpec needs dim of type int. Found 7.5"),
     ):
         assert old in MINE

@@ -2,8 +2,10 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,19 +28,24 @@ ROOT = Path(__file__).parents[1]
 CLOSE = {"rel": 1e-5, "abs": 1e-5}  # float32, after two epochs or more
 
 
-def launch(what: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def launch(what: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", *options]
-    command += ["-m", "tests.ranks_runs", what, str(folder)]
-    return subprocess.run(
+    command += ["--nproc-per-node", "2", "-m", "tests.ranks_runs", what, str(folder)]
+    running = subprocess.Popen(
         command,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=300,
+        start_new_session=True,
     )
+    try:
+        out, errors = running.communicate(timeout=300)
+    finally:  # whatever happened, no process is left behind
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, running.returncode, out, errors)
 
 
 def told(what: str, folder: Path) -> list[dict[str, dict]]:
@@ -107,7 +114,10 @@ def test_processes_draw_random_numbers_of_their_own(both):
 
 
 def test_a_run_whose_process_died_ends_as_if_nothing_had_happened(tmp_path):
-    done = launch("killed", tmp_path, "--max-restarts", "1")
+    died = launch("killed", tmp_path)
+    assert died.returncode != 0
+    assert not (tmp_path / "killed.0").exists()
+    done = launch("killed", tmp_path)
     assert done.returncode == 0, done.stderr
     for found in told("killed", tmp_path):
         resumed, whole = found["resumed"], found["whole"]
