@@ -92,9 +92,8 @@ def _merged(part: Counts, rare: Bool[Tensor, " bin"]) -> Int[Tensor, " merged"]:
 def holm(chances: Sequence[float]) -> list[float]:
     """Each p made good for their number: Holm's rule (Scand. J. Stat. 1979).
 
-    Where nothing differs, one or more of them lies below a level at most that often.
-
     The k-th smallest of n is multiplied by n + 1 - k, and is at least the one before.
+    Where nothing differs, any of them is below a level alpha at most alpha of the time.
     """
     found, top = [0.0] * len(chances), 0.0
     for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):

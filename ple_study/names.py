@@ -81,9 +81,7 @@ def _all_fit(values: tuple[Any, ...] | list[Any], *kinds: Any) -> bool:
         return len(values) == len(kinds) and all(map(fits, values, kinds))
     union = get_origin(kinds[0]) in (Union, UnionType)
     allowed = get_args(kinds[0]) if union else kinds[:1]
-    if all(
-        kind in EXACT for kind in allowed
-    ):  # so that a long vocabulary is looked at at once
+    if all(kind in EXACT for kind in allowed):  # at once: a vocabulary may be long
         return {*map(type, values)} <= {*allowed}
     return all(fits(value, kinds[0]) for value in values)
 

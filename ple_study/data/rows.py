@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import numpy as np
-from torch import Tensor, bool
+import torch
+from torch import Tensor
 
 from ple_study.batch import Rows
 
@@ -30,7 +31,7 @@ def check_axes(rows: Rows) -> None:
         if tensor.ndim != axes.count(",") + 1:
             raise ValueError(f"{name} must be [{axes}]. Found {list(tensor.shape)}.")
     for name, tensor, mask in _masked(rows):
-        if mask.dtype != bool or mask.shape != tensor.shape[:2]:
+        if mask.dtype != torch.bool or mask.shape != tensor.shape[:2]:
             raise ValueError(
                 f"The mask of {name} is true or false, {list(tensor.shape[:2])}. "
                 f"Found {mask.dtype}, {list(mask.shape)}."

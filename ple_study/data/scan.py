@@ -14,6 +14,8 @@ from ple_study.data.scaler import Moments
 from ple_study.data.tables import category_of, holds_numbers, names_of, task_of
 from ple_study.schema import Feature, Schema, TaskSpec, Value
 
+KINDS = ("text", "number", "boolean", "empty")
+
 
 def scan_schema(
     train: str | Path,
@@ -60,9 +62,6 @@ def scan_schema(
     )
     specs = [seen[name].task(name, kind) for name, kind in asked.items()]
     return Schema(features=features, tasks=tuple(specs if asked else tasks))  # type: ignore[arg-type]
-
-
-KINDS = ("text", "number", "boolean", "empty")
 
 
 class Labels:
