@@ -107,6 +107,16 @@ def test_both_start_as_stage_2_alone_and_the_bridge_learns_first() -> None:
     assert not any(p.grad.any() for p in both.stage1.parameters())
 
 
+def test_stage_1_divides_its_scores_unless_told_otherwise() -> None:
+    both, (columns, blocks) = stages("stage1_only"), drawn()
+    found = both(columns, blocks).weights
+    for scaled in (True, False):
+        other = stages("stage1_only", stir=False, gate=GateSpec(scaled=scaled))
+        other.load_state_dict(both.state_dict())
+        same = torch.allclose(other(columns, blocks).weights[0], found[0], atol=1e-6)
+        assert same == scaled
+
+
 def test_stage_2_starts_at_the_tasks_own_preferences() -> None:
     (_, weights), names = stages("both", stir=False)(*drawn()).weights, [*BLOCKS]
     for task, own in enumerate(PREFERS):
