@@ -1,15 +1,18 @@
 """Customers' diagrams (H0 and H1), beside a plain loop over gudhi's Rips complex.
 
-``python -m benchmarks.diagrams`` prints how many customers a second each makes, once
+``python -m benchmarks.diagrams`` stores how many customers a second each makes, once
 all Rips diagrams, and all alpha diagrams, have been shown to be equal. Clouds are
 events at the book's six coordinates, and points of a normal distribution in two and
 three. The plain loop stores every simplex; "collapsed" is the same after edge collapse.
 """
 
 import argparse
-import statistics
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
 
 import gudhi
 import numpy as np
@@ -17,7 +20,7 @@ import numpy.typing as npt
 import torch
 from scipy.spatial.distance import pdist, squareform
 
-from benchmarks.clock import Clock
+from benchmarks.clock import Clock, machine
 from ple_study.data.diagrams import (
     Clouds,
     EventColumns,
@@ -28,6 +31,7 @@ from ple_study.data.diagrams import (
 )
 from ple_study.data.diagrams.clouds import borders
 
+RESULTS = Path(__file__).parent / "results"
 Array = npt.NDArray[np.float64]
 Loop = Callable[[Array], gudhi.SimplexTree]
 
@@ -101,7 +105,7 @@ def check(clouds: Clouds, ours: Persistence, loop: Loop, unit: float) -> None:
         np.testing.assert_allclose(mine, rows, rtol=1e-6, atol=1e-7)
 
 
-def race(name: str, clouds: Clouds, loops: dict[str, Loop], clock: Clock) -> None:
+def race(clouds: Clouds, loops: dict[str, Loop], clock: Clock) -> dict[str, Any]:
     size, threads = 2 * len(clouds.of(0)), clock.threads
     rips = Persistence(size=size, complex="rips")
     runs: dict[str, Callable[[], object]] = {
@@ -114,11 +118,13 @@ def race(name: str, clouds: Clouds, loops: dict[str, Loop], clock: Clock) -> Non
         by_alpha = Persistence(size=4 * size, complex="alpha")
         check(clouds, by_alpha, alpha, 2.0)
         runs["ple_study, alpha"] = lambda: by_alpha.diagrams(clouds, threads)
-    times = {k: statistics.median(v) for k, v in clock.race(runs).items()}
-    print(f"{name}, {len(clouds)} customers, {size // 2} points each")
-    for label, taken in times.items():
-        rate, ratio = 1e3 * len(clouds) / taken, times["gudhi, plain"] / taken
-        print(f"  {label:17} {rate:8.1f} customers/s {ratio:8.1f} x plain")
+    times = {k: median(v) for k, v in clock.race(runs).items()}
+    return {
+        "customers": len(clouds),
+        "points": size // 2,
+        "a second": {k: round(1e3 * len(clouds) / v, 1) for k, v in times.items()},
+        "of plain": {k: round(times["gudhi, plain"] / v, 1) for k, v in times.items()},
+    }
 
 
 def main() -> None:
@@ -126,17 +132,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--points", type=int, nargs="+", default=[90, 365])
+    parser.add_argument("--out", type=Path, default=RESULTS / "diagrams.json")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     clock = Clock(rounds=asked.rounds, threads=asked.threads)
-    print(f"{asked.threads} threads, {clock.measure}")
+    found = {}
     for points in asked.points:
         customers = 40 if points < 200 else 2
         loops: dict[str, Loop] = {"plain": plain, "collapsed": collapsed}
-        race("events, 6-D", events(customers, points), loops, clock)
-        for coordinates in (2, 3):
-            world = normal(customers, points, coordinates)
-            race(f"normal, {coordinates}-D", world, {"plain": plain}, clock)
+        worlds = {
+            "events, 6-D": (events(customers, points), loops),
+            "normal, 2-D": (normal(customers, points, 2), {"plain": plain}),
+            "normal, 3-D": (normal(customers, points, 3), {"plain": plain}),
+        }
+        for name, world in worlds.items():
+            own = found[f"{name}, {points} points"] = race(*world, clock)
+            print(name, own)
+    about = {"threads": asked.threads, "measure": clock.measure}
+    about |= {"machine": machine("cpu"), "worlds": found}
+    asked.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One EM step on many customers' series, beside hmmlearn fed with their lengths.
 
-``python -m benchmarks.hmm`` prints the time of each and the ratio, by one thread and by
+``python -m benchmarks.hmm`` stores the time of each and the ratio, by one thread and by
 two, once both have been shown to learn the same from 10,000 customers with 180 days of
 3 channels in 10 states. By one thread it is processor time; by two it is the clock on
 the wall, and nothing else should run. hmmlearn has two inner loops: its default, in
@@ -8,18 +8,22 @@ logs as ours, and one in scaled probabilities, which gives up where those underf
 """
 
 import argparse
+import json
 import math
-import statistics
+from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from hmmlearn.hmm import GaussianHMM as Hmmlearn
 
-from benchmarks.clock import Clock
+from benchmarks.clock import Clock, machine
 from ple_study.batch import Events
 from ple_study.data.hmm.baum_welch import Parameters
 from ple_study.data.hmm.model import GaussianHMM
 
+RESULTS = Path(__file__).parent / "results"
 STEPS, CHANNELS, STATES = 180, 3, 10
 OURS = GaussianHMM(STATES, iterations=1, variance_floor=1e-12)
 
@@ -66,7 +70,7 @@ def check(events: Events, begin: Parameters) -> None:
     np.testing.assert_allclose(mine.parameters.transition, other.transmat_, atol=1e-8)
 
 
-def race(events: Events, begin: Parameters, clock: Clock) -> None:
+def race(events: Events, begin: Parameters, clock: Clock) -> dict[str, Any]:
     torch.set_num_threads(clock.threads)
     times = clock.race(
         {
@@ -75,11 +79,10 @@ def race(events: Events, begin: Parameters, clock: Clock) -> None:
             "hmmlearn, scaled": lambda: theirs(events, begin, "scaling"),
         }
     )
-    print(f"{len(events.mask)} customers, {clock.threads} threads, {clock.measure}, ms")
-    base = statistics.median(times["ple_study"])
-    for name, found in times.items():
-        middle = statistics.median(found)
-        print(f"{name:17} {middle:9.0f}   {middle / base:5.2f} of ours   {found}")
+    middle = {name: median(found) for name, found in times.items()}
+    ratios = {name: round(x / middle["ple_study"], 2) for name, x in middle.items()}
+    print(f"{len(events.mask)} customers, {clock.threads} threads, {ratios}")
+    return {"measure": clock.measure, "ms": times, "times ours": ratios}
 
 
 def main() -> None:
@@ -87,11 +90,14 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=10_000)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS / "hmm.json")
     asked = parser.parse_args()
     events, begin = world(asked.customers)
     check(events, begin)
-    for threads in asked.threads:
-        race(events, begin, Clock(rounds=asked.rounds, threads=threads))
+    clocks = {n: Clock(rounds=asked.rounds, threads=n) for n in asked.threads}
+    found = {f"{n} threads": race(events, begin, clocks[n]) for n in clocks}
+    about = {"customers": asked.customers, "steps": STEPS, "machine": machine("cpu")}
+    asked.out.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

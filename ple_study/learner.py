@@ -51,10 +51,14 @@ class Training:
                     f"Training needs {name} >= {low}. Found {getattr(self, name)}."
                 )
         for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(
-                    f"Training needs {name} > 0. Found {getattr(self, name)}."
+                    f"Training needs a finite {name} > 0. Found {getattr(self, name)}."
                 )
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"Training needs a finite weight_decay >= 0. Found {self.weight_decay}."
+            )
         if self.schedule not in get_args(Schedule):
             raise ValueError(
                 f"A schedule is one of {get_args(Schedule)}. Found {self.schedule!r}."

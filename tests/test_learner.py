@@ -1,5 +1,6 @@
 """One step of training: who decays, how fast who learns, and what is reported."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -190,10 +191,14 @@ def test_reported_losses_are_raw_means_over_the_batches_that_observed_the_task()
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("epochs", 0), ("batch_size", 0), ("patience", 0), ("lr", 0.0), ("clip", -1.0)],
+    [
+        *(("epochs", 0), ("batch_size", 0), ("patience", 0), ("lr", 0.0)),
+        *(("lr", math.inf), ("clip", -1.0), ("clip", math.nan)),
+        *(("weight_decay", -0.1), ("weight_decay", math.nan)),
+    ],
 )
 def test_training_options_out_of_range_are_named(option, value):
-    with pytest.raises(ValueError, match=f"needs {option} >.*Found {value}"):
+    with pytest.raises(ValueError, match=f"{option} >.*Found {value}"):
         Training(**{option: value})
 
 

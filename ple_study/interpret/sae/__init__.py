@@ -1,7 +1,7 @@
 """A sparse autoencoder on what the shared experts say, to read it by.
 
-``sae, history = fit_sae(fitted.infer(batch).experts, seed=0)``, and then
-``report(sae, fitted.infer(others).experts)``.
+``sae, history = fit_sae(fitted.output(batch).experts, seed=0)``, and then
+``report(sae, fitted.output(others).experts)``.
 """
 
 from ple_study.interpret.sae.autoencoder import (
