@@ -27,7 +27,7 @@ class Training:
     """How a model is trained: AdamW, a clipped gradient, early stopping.
 
     ``weight_decay`` spares biases, norms and whatever the weighting learns. ``clip``
-    bounds the norm of the whole gradient. The ``cosine`` schedule warms up over a
+    bounds the norm of the whole gradient; infinity does not. The ``cosine`` schedule warms up over a
     twentieth of all steps and then falls to zero. Training ends when ``monitor`` has
     not improved for ``patience`` epochs: the composite ``score`` of the validation
     rows, or one metric of one task, such as ``churn/auc``; never the weighted loss,
@@ -50,15 +50,13 @@ class Training:
                 raise ValueError(
                     f"Training needs {name} >= {low}. Found {getattr(self, name)}."
                 )
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"Training needs a finite {name} > 0. Found {getattr(self, name)}."
-                )
-        if not 0 <= self.weight_decay < math.inf:
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError(
-                f"Training needs a finite weight_decay >= 0. Found {self.weight_decay}."
+                "Training needs a finite lr > 0 and a finite weight_decay >= 0. Found "
+                f"{self.lr} and {self.weight_decay}."
             )
+        if not self.clip > 0:
+            raise ValueError(f"Training needs clip > 0. Found {self.clip}.")
         if self.schedule not in get_args(Schedule):
             raise ValueError(
                 f"A schedule is one of {get_args(Schedule)}. Found {self.schedule!r}."
