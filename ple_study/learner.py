@@ -27,12 +27,13 @@ class Training:
     """How a model is trained: AdamW, a clipped gradient, early stopping.
 
     ``weight_decay`` spares biases, norms and whatever the weighting learns. ``clip``
-    bounds the norm of the whole gradient; infinity does not. The ``cosine`` schedule warms up over a
-    twentieth of all steps and then falls to zero. Training ends when ``monitor`` has
-    not improved for ``patience`` epochs: the composite ``score`` of the validation
-    rows, or one metric of one task, such as ``churn/auc``; never the weighted loss,
-    which moves with its own weights. Tasks that share no parameter (``Model.parts``)
-    are clipped one by one, and stopped one by one where the monitor is ``score``.
+    bounds the norm of the whole gradient; infinity does not. The ``cosine`` schedule
+    warms up over a twentieth of all steps and then falls to zero. Training ends when
+    ``monitor`` has not improved for ``patience`` epochs: the composite ``score`` of the
+    validation rows, or one metric of one task, such as ``churn/auc``; never the
+    weighted loss, which moves with its own weights. Tasks that share no parameter
+    (``Model.parts``) are clipped one by one, and stopped one by one where the monitor
+    is ``score``.
     """
 
     epochs: int = 15
