@@ -69,6 +69,14 @@ def test_the_first_step_sizes() -> None:
     assert middle == pytest.approx(-2.0, abs=0.05)
 
 
+def test_what_maps_to_the_steps_starts_as_the_authors() -> None:
+    torch.manual_seed(0)
+    weight = ChannelScan(96, 4).step.weight
+    end = 3**-0.5  # of 96 / 32 numbers
+    assert -end <= weight.min() < -0.9 * end
+    assert 0.9 * end < weight.max() <= end
+
+
 def test_decays_are_below_zero_and_start_as_the_authors() -> None:
     rates = ChannelScan(6, 4).log_rate.exp()
     torch.testing.assert_close(rates, torch.arange(1.0, 5).expand(6, 4))
