@@ -172,6 +172,34 @@ def test_a_count_of_the_front_page_leads_to_its_claims(page: Page) -> None:
         page.go_back()
 
 
+@pytest.mark.parametrize("width", [390, 700, 1300])
+def test_the_map_can_be_read_and_walked_by_keys(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    visit(page, "book/index.html")
+    links = page.locator("nav.concept-map a")
+    spare = links.evaluate_all(
+        "all => all.map(a => [...a.children].map(c => c.getBoundingClientRect()))"
+        ".map(([box, words]) => Math.min(words.left - box.left,"
+        " box.right - words.right, words.top - box.top, box.bottom - words.bottom))"
+    )
+    assert min(spare) >= 1, "words of a box stick out"
+    over = page.locator("nav.concept-map").evaluate(
+        "nav => { const all = nav.getBoundingClientRect(); return Math.max(...["
+        "...nav.querySelectorAll('text, rect')].map(c => c.getBoundingClientRect())"
+        ".map(c => Math.max(c.right - all.right, all.left - c.left,"
+        " c.bottom - all.bottom))) }"
+    )
+    assert over <= 0, "a part of the map is cut off"
+    links.first.focus()
+    page.keyboard.press("Tab")
+    focused = page.locator("nav.concept-map a:focus-visible")
+    assert focused.get_attribute("href") == links.nth(1).get_attribute("href")
+    style = focused.evaluate("a => getComputedStyle(a).outlineStyle")
+    assert style == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/journey_baselines.html")
+
+
 def test_every_claim_has_a_picture_that_says_its_numbers(page: Page) -> None:
     visit(page, "book/claims.html")
     headings = page.get_by_role("heading", name=re.compile(r"^Claim \d")).all()

@@ -12,6 +12,7 @@ import yaml
 from tests.book.site import PAGES, ROOT, needs_site, soup
 
 pytestmark = needs_site
+SOURCE = ROOT.parents[2]
 EXTRA = ["search.html", "genindex.html"]
 TWICE = {"search-input"}  # the theme puts the search box in the side bar and on top
 UNRENDERED = re.compile(
@@ -49,7 +50,7 @@ def resolve(page: str, address: str) -> str | None:
 
 
 def test_the_contents_are_built() -> None:
-    toc = yaml.safe_load((ROOT.parents[2] / "_toc.yml").read_text())
+    toc = yaml.safe_load((SOURCE / "_toc.yml").read_text())
     listed = [toc["root"], *(c["file"] for p in toc["parts"] for c in p["chapters"])]
     assert sorted(f"{name}.html" for name in listed) == PAGES
 
@@ -66,6 +67,44 @@ def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     loaded = list(targets(page, "src", "srcset", "poster"))
     loaded += [tag["href"] for tag in soup(page).find_all("link", href=True)]
     assert [address for address in loaded if is_off_site(address)] == []
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if (SOURCE / p).with_suffix(".ipynb").is_file()]
+)
+def test_every_chapter_can_be_downloaded(page: str) -> None:
+    (button,) = soup(page).select("a.btn-download-source-button")
+    notebook = PurePosixPath("../_sources") / PurePosixPath(page).with_suffix(".ipynb")
+    assert button["href"] == str(notebook)
+
+
+def test_the_map_leads_to_every_chapter_once() -> None:
+    toc = yaml.safe_load((SOURCE / "_toc.yml").read_text())
+    parts = [part for part in toc["parts"] if part["caption"] != "Appendices"]
+    chapters = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    links = soup("book/index.html").select("nav.concept-map a")
+    led = [f"book/{link['href'].removesuffix('.html')}" for link in links]
+    assert sorted(led) == sorted(chapters)
+    assert all(": " in link["aria-label"] for link in links)
+
+
+HEAVIEST = 3 * 2**20  # bytes of a page, without its pictures and scripts
+
+
+@every_page
+def test_no_page_is_heavy(page: str) -> None:
+    assert (ROOT / page).stat().st_size <= HEAVIEST
+
+
+def test_the_reference_and_the_chapters_lead_to_each_other() -> None:
+    entry = "ple_study.gates.gate.Gate"
+    (page,) = (p for p in PAGES if "/api" in p and soup(p).find(id=entry))
+    lines = soup(page).find(id=entry).find_parent("dl").select("p.shown-in > a")
+    assert len(lines) > 2
+    for line in lines:
+        chapter, _, place = line["href"].partition("#")
+        spot = soup(f"book/{chapter}").find(id=place)
+        assert spot["href"] == f"{PurePosixPath(page).name}#{entry}"
 
 
 @every_page
