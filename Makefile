@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test style unit notebooks site fuzz mutants lab bench refresh clean
+.PHONY: help book pdf test style unit notebooks site fuzz mutants lab bench refresh clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,10 @@ help: ## list the commands
 book: $(INSTALLED) ## build the book: open book/_build/html/index.html
 	rm -rf book/_build
 	time $(BIN)/jupyter-book build . --path-output book -q -W --keep-going -n
+
+pdf: $(INSTALLED) ## print the built book: book/_build/ple_study.pdf
+	test -d book/_build/html || $(MAKE) book
+	time $(BIN)/python -m book._tools.pdf
 
 test: style unit notebooks book site ## check everything, part by part
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from mentions import Chapter, Library, Mention, shown
 from nbformat.v4 import (
     new_code_cell,
     new_markdown_cell,
@@ -19,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 import ple_study
-from book._ext.names import Chapter, Library, Mention, inserted, shown
+from book._ext.names import inserted
 from book._tools.refresh import KERNEL
 
 ROOT = Path(__file__).parents[2]

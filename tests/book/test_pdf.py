@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 from playwright.sync_api import sync_playwright
+from pypdf import PdfReader
 
+from book._tools.binder import bind
 from book._tools.pdf import ROOT, contents, places, printed
 from tests.book.test_browser import CHROMIUM
 
@@ -51,9 +53,6 @@ def test_places_that_other_pages_link_to(site) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser: `apt-get install chromium`")
 def test_a_book_is_bound(site, tmp_path) -> None:
-    pypdf = pytest.importorskip("pypdf", reason="no pypdf: run `make pdf`")
-    from book._tools.binder import bind
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         one = printed(browser, "book/one", {"more"}, site)
@@ -61,7 +60,7 @@ def test_a_book_is_bound(site, tmp_path) -> None:
         browser.close()
     assert one.headings == [("One & all", "one"), ("More", "more")]
     assert bind([("", [one]), ("Part", [two])], site, tmp_path / "book.pdf") == 3
-    reader = pypdf.PdfReader(tmp_path / "book.pdf")
+    reader = PdfReader(tmp_path / "book.pdf")
     assert reader.metadata.title == "One & all"
     assert "unfolded" in reader.pages[0].extract_text()
     first, sections, part, chapters = reader.outline
