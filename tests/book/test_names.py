@@ -30,14 +30,8 @@ NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 # Names that the package hands out at its door and that no chapter shows so far. A name
 # leaves the list when a chapter shows it; none may come back.
 NOT_YET = {
-    "DynamicWeightAverageSpec",  # ple5_balance names it in words
-    "GradNormSpec",  # the same
-    "ParquetRows",  # prod_your_data and prod_scale use it through stream_parquet
-    "Stream",  # the same
-    "Sequence",  # the kind of an input that a table of one's own seldom has
     "Service",  # with prod_serve
     "distill",  # with prod_serve
-    "from_parquet",  # prod_your_data reads the file itself and calls from_frame
     "onnx_inputs",  # with prod_serve
     "publish",  # with prod_serve
 }
