@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+MODEL = ["tests/test_model.py", "tests/test_presets.py"]
 ALSO = {
-    "experts": ["tests/experts/test_laws.py", "tests/test_model.py"],
-    "gates": ["tests/test_ple.py", "tests/test_model.py"],
+    "experts": ["tests/experts/test_laws.py", *MODEL],
+    "gates": ["tests/test_ple.py", *MODEL],
     "objective": ["tests/test_learner.py"],
-    "tasks": ["tests/test_model.py", "tests/test_model_evidential.py"],
+    "tasks": [*MODEL, "tests/test_model_evidential.py"],
 }
 ORACLES = {
     "ple_study/experts/causal": ["dag"],

@@ -30,6 +30,15 @@ VALUES = {
 each_value = pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
 
 
+def test_a_value_that_is_known_with_its_slope_has_no_second_derivative() -> None:
+    weights = torch.rand(4, 4, dtype=torch.float64) / 9
+    (slope,) = torch.autograd.grad(
+        exponential(weights.requires_grad_()) ** 2, weights, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 def effects(size: int = 7, scale: float = 0.3, seed: int = 0) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     return scale * torch.randn(size, size, generator=draw, dtype=torch.float64)

@@ -1,11 +1,13 @@
 """Edges and their direction found again, always a DAG, and rows that are refused."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ple_study.experts.causal import search as module
 from ple_study.experts.causal.dag import is_acyclic
 from ple_study.experts.causal.search import Dagma, descend, inverse_within
 from ple_study.experts.causal.sem import LinearSEM
@@ -23,6 +25,20 @@ def test_a_search_finds_edges_and_their_direction() -> None:
     torch.testing.assert_close(found.weights, weights, atol=0.07, rtol=0)
     again = Dagma().fit(seen.float(), NAMES)
     torch.testing.assert_close(again.weights, found.weights, atol=1e-4, rtol=0)
+
+
+def test_the_last_mu_has_twice_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def counted(*given: Any) -> Any:
+        mu, domain, allowed = given[3:]
+        steps.append((round(mu, 9), domain, allowed))
+        return given[1]
+
+    monkeypatch.setattr(module, "descend", counted)
+    Dagma(iterations=7).fit(rows(model(), samples=50), NAMES)
+    mus, domains = (1.0, 0.1, 0.01, 0.001, 0.0001), (1.0, 0.9, 0.8, 0.7, 0.6)
+    assert steps == list(zip(mus, domains, (7, 7, 7, 7, 14), strict=True))
 
 
 def test_effects_that_stay_are_least_squares() -> None:
