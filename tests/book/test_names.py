@@ -27,15 +27,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = Library.read(ROOT)
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 
-# Names that the package hands out at its door and that no chapter shows so far. A name
-# leaves the list when a chapter shows it; none may come back.
-NOT_YET = {
-    "Service",  # with prod_serve
-    "distill",  # with prod_serve
-    "onnx_inputs",  # with prod_serve
-    "publish",  # with prod_serve
-}
-# The others, by module: what the reference lists for those who read on, most of them
+# Names beyond the door, by module: what the reference lists for those who read on, most of them
 # helpers of a name that is shown. This list may only become shorter too.
 HELPERS = {
     f"{module}.{name}"
@@ -68,8 +60,7 @@ def in_chapters() -> set[str]:
 
 def test_every_name_at_the_door_is_shown_in_some_chapter(in_chapters) -> None:
     unseen = {name for name, full in door().items() if full not in in_chapters}
-    assert unseen - NOT_YET == set(), "No chapter shows these names."
-    assert NOT_YET - unseen == set(), "A chapter shows these: take them off the list."
+    assert unseen == set(), "No chapter shows these names."
 
 
 def test_every_other_name_is_shown_or_known_as_a_helper(in_chapters) -> None:
