@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = Library.read(ROOT)
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 
-# Names beyond the door, by module: what the reference lists for those who read on, most of them
-# helpers of a name that is shown. This list may only become shorter too.
+# Names beyond the door, by module: what the reference lists for those who read on, most
+# of them helpers of a name that is shown. This list may only become shorter.
 HELPERS = {
     f"{module}.{name}"
     for module, names in tomllib.loads(

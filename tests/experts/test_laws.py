@@ -1,12 +1,14 @@
 """The laws of every expert, whatever its mathematics."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from inspect import Parameter, signature
 
 import pytest
 import torch
 
 from ple_study.experts.base import Expert, ExpertSpec
+from ple_study.presets import STUDY
 from tests.customers import SCHEMA, customers
 from tests.experts.specs import EVERY
 from tests.laws import double, two_builds_share_no_tensor
@@ -20,6 +22,16 @@ def built(spec: ExpertSpec) -> Expert:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return spec.build(SCHEMA).eval()
+
+
+@pytest.mark.parametrize("spec", STUDY.experts.values(), ids=list(STUDY.experts))
+def test_a_constructor_begins_as_its_spec(spec: ExpertSpec) -> None:
+    sizes = {field.name: field.default for field in fields(spec)}
+    expert = signature(type(built(spec))).parameters
+    both = {name: expert[name].default for name in expert if name in sizes}
+    optional = {k: v for k, v in both.items() if v not in (Parameter.empty, None)}
+    assert optional == {name: sizes[name] for name in optional}
+    assert "dim" in optional
 
 
 @each

@@ -250,6 +250,16 @@ def test_a_prior_table_has_a_sign_for_every_expert_of_a_task_with_an_opinion() -
     assert table.tolist() == [[-1, 1, -1, -1], [0, 0, 0, 0], [1, -1, 1, -1]]
 
 
+def test_scores_are_divided_unless_told_otherwise() -> None:
+    blocks, weights = drawn(*WIDTHS), {}
+    for scaled in (None, True, False):
+        options = {} if scaled is None else {"scaled": scaled}
+        torch.manual_seed(0)
+        weights[scaled] = torch.stack(attention(*WIDTHS, **options)(blocks)[1])
+    assert torch.equal(weights[None], weights[True])
+    assert not torch.allclose(weights[None], weights[False])
+
+
 def test_the_sources_number_of_parameters() -> None:
     gate = CGCAttention(WIDE, torch.zeros(16, 7))
     assert sum(p.numel() for p in gate.parameters()) == 57_456

@@ -235,6 +235,7 @@ def test_spec_is_json():
         ({"warmup": 0, "freeze": -1}, "freeze to be 0 for never"),
         ({"prior": (0.5,)}, r"two shares in \[0, 1\]. Found \(0\.5,\)"),
         ({"prior": (0.5, 1.1)}, "two shares"),
+        ({"prior": (-0.1, 0.5)}, "two shares"),
         ({"within": {"value": 0.0}}, r"above 0, by group. Found \{'value': 0\.0\}"),
     ],
 )

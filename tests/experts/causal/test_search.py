@@ -41,6 +41,12 @@ def test_the_last_mu_has_twice_the_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert steps == list(zip(mus, domains, (7, 7, 7, 7, 14), strict=True))
 
 
+def test_the_first_step_is_as_long_as_its_rate() -> None:
+    covariance = np.array([[1.0, 0.5, 0.2], [0.5, 2.0, 0.4], [0.2, 0.4, 1.5]])
+    one = descend(Dagma(lr=0.01), np.zeros((3, 3)), covariance, 1.0, 1.0, 1)
+    np.testing.assert_allclose(one, 0.01 * (1 - np.eye(3)), rtol=1e-6)
+
+
 def test_effects_that_stay_are_least_squares() -> None:
     seen = rows(model(), samples=500)
     found = Dagma(iterations=200).fit(seen, NAMES)

@@ -8,6 +8,7 @@ from torch import nn
 
 from ple_study.data.graphs.csr import tensor
 from ple_study.data.graphs.tree import Tree
+from ple_study.experts.hgcn import graph as module
 from ple_study.experts.hgcn.graph import HGCN, UnifiedHGCN, link_loss, steps
 from ple_study.experts.hgcn.hyperbolic import exp0, squared_distance
 from ple_study.experts.hgcn.links import Links, with_itself
@@ -123,6 +124,23 @@ def test_parts_and_nodes_alone_are_finite_and_pushed_apart():
     apart = squared_distance(found.tangents[:, None], found.tangents[None], found.c)
     assert apart[:3, 3:6].min() > apart[:3, :3].max()
     assert apart[6, :6].min() > apart[:3, :3].max()
+
+
+def test_layers_and_first_features_begin_as_the_authors():
+    wide = HGCN((400, 300), draw=torch.Generator().manual_seed(0))
+    weight = next(p for p in wide.parameters() if p.ndim == 2)
+    end = (2 * 6 / 700) ** 0.5  # Glorot's for relu
+    assert 0.99 * end < weight.abs().max() <= end
+    graph, found = tensor(sparse.eye_array(500).tocsr()), {}
+
+    def seen(model, features, *rest, **options):
+        found["std"] = features.std().item()
+        return steps(model, features, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "steps", seen)
+        UnifiedHGCN(epochs=1, layers=1).fit(graph)
+    assert 0.09 < found["std"] < 0.11
 
 
 @pytest.mark.plain
