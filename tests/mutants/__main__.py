@@ -85,6 +85,8 @@ def worker(mutants: list[Mutant], number: int, done: dict[str, Any]) -> None:
         sys.dont_write_bytecode = True
         unchanged: dict[str, float] = {}
         for mutant in mutants:
+            if key(mutant) in done:
+                continue
             files = tests_of(root, mutant.file)
             group = " ".join(sorted(files))
             if group not in unchanged:
@@ -92,8 +94,6 @@ def worker(mutants: list[Mutant], number: int, done: dict[str, Any]) -> None:
                 if said != "survived":
                     raise SystemExit(f"Tests must pass without a change: {files}")
                 unchanged[group] = used
-            if key(mutant) in done:
-                continue
             path = root / mutant.file
             text = path.read_text(encoding="utf-8")
             path.write_text(mutant.code(root), encoding="utf-8")
