@@ -50,6 +50,11 @@ def by_hand(gate: Gate, xs: list[Tensor], experts: Tensor) -> tuple[list, list]:
     return mixed, weights
 
 
+def test_who_hears_whom_is_of_the_spec_and_no_part_of_a_checkpoint() -> None:
+    gate = Gate(DIM_IN, SLOTS, GateSpec(bias=True))
+    assert set(gate.state_dict()) <= {"linear.weight", "linear.bias", "frozen"}
+
+
 @pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
