@@ -74,12 +74,13 @@ def test_before_the_warm_up_ends_nothing_is_transferred():
 
 
 def test_the_priors_share_falls_from_the_warm_up_to_the_freeze():
-    weighting = AdaTTSpec(warmup=2, freeze=6).build(TASKS)
+    weighting = AdaTTSpec(warmup=3, freeze=7).build(TASKS)
     found = []
-    for epoch in range(9):
+    for epoch in range(10):
         weighting.begin_epoch(epoch)
         found.append(weighting.prior_share)
-    assert found == pytest.approx([0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1])
+    shares = [*[0.5] * 4, 0.4, 0.3, 0.2, *[0.1] * 3]
+    assert found == pytest.approx(shares)
     never = AdaTTSpec(warmup=2, prior=(0.3, 0.2)).build(TASKS)
     never.begin_epoch(50)
     assert never.prior_share == 0.3

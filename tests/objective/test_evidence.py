@@ -18,6 +18,7 @@ from ple_study.objective.evidence import (
     evidence_losses,
     nig_error,
     nig_nll,
+    opinion,
     penalised,
 )
 from ple_study.schema import TaskSpec
@@ -109,6 +110,19 @@ def test_a_divergence_and_risks_are_their_formulas(alpha: tuple[float, ...]) -> 
             wanted = risk_by_hand(list(alpha), place, risk)
             close(dirichlet_risk(own, y, risk), wanted)
     assert (dirichlet_risk(own, y) == dirichlet_risk(own, y, "squared")).all()
+
+
+def test_an_opinion_is_its_formulas() -> None:
+    alpha, own = [1.4, 3.0, 2.2, 1.1], tensor([1.4, 3.0, 2.2, 1.1])
+    found, total = opinion(TASKS[0], own), sum(alpha)
+    p = [a / total for a in alpha]
+    mean = float(psi(total + 1) - sum(a / total * psi(a + 1) for a in alpha))
+    whole = -sum(q * math.log(q) for q in p)
+    close(found.answer[0], p)
+    close(torch.cat(found[1:]), [4 / total, mean, whole - mean])
+    amount = opinion(TASKS[1], tensor([0.3, 2.0, 3.0, 4.0]))
+    close(amount.answer, [[40 + 7 * 0.3]])
+    close(torch.cat(amount[2:]), [4.0 / 2 * 49, 4.0 / 2 * 49 / 2])
 
 
 @pytest.mark.parametrize(

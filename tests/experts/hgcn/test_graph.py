@@ -134,13 +134,17 @@ def test_layers_and_first_features_begin_as_the_authors():
     graph, found = tensor(sparse.eye_array(500).tocsr()), {}
 
     def seen(model, features, *rest, **options):
-        found["std"] = features.std().item()
-        return steps(model, features, *rest, **options)
+        found["std"], found["steps"] = features.std().item(), []
+        for step in steps(model, features, *rest, **options):
+            found["steps"].append(step)
+            yield step
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "steps", seen)
-        UnifiedHGCN(epochs=1, layers=1).fit(graph)
+        fitted = UnifiedHGCN(epochs=3, layers=1).fit(graph)
     assert 0.09 < found["std"] < 0.11
+    assert len(found["steps"]) == len(fitted.losses) == 4
+    assert torch.equal(fitted.tangents, found["steps"][-1].tangents)
 
 
 @pytest.mark.plain

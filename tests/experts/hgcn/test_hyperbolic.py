@@ -65,6 +65,18 @@ def test_distances_from_tangents_are_those_of_the_ball(curvature):
     assert (three <= one + two + 1e-9).all()
 
 
+def test_near_the_centre_a_series_is_the_function():
+    r = 0.9e-3  # where two terms of a series stand for it
+    near, one = curved([r, 0.0]), curved(1.0)
+    exact = {"atol": 0, "rtol": 1e-13}
+    torch.testing.assert_close(exp0(near, one), near.tanh(), **exact)
+    torch.testing.assert_close(log0(near, one), near.atanh(), **exact)
+    across = squared_distance(near, -near / 2, one)
+    torch.testing.assert_close(across, curved((3 * r) ** 2), **exact)
+    there = squared_distance(near, near / 1e3, one)
+    torch.testing.assert_close(there, curved((1.998 * r) ** 2), **exact)
+
+
 def test_with_little_curvature_the_distance_is_that_of_flat_space():
     u, v = tangents(), tangents(seed=1)
     found = squared_distance(u, v, curved(1e-9))
