@@ -62,5 +62,14 @@ def app(folder: str | Path, *, threads: int = 1) -> "FastAPI":
 def detail(error: RecordError, listed: bool) -> dict[str, Any]:
     """An error as FastAPI words its own; ``listed``: whether a list was sent."""
     place = [error.row] if listed and error.row is not None else []
-    where = ["body", *place, *error.path]
-    return {"type": error.kind, "loc": where, "msg": str(error)}
+    where = [x if isinstance(x, int) else _sent(x) for x in error.path]
+    return {
+        "type": error.kind,
+        "loc": ["body", *place, *where],
+        "msg": _sent(str(error)),
+    }
+
+
+def _sent(text: str) -> str:
+    """A text that UTF-8 can say: half a pair of surrogates is written out."""
+    return text.encode(errors="backslashreplace").decode()

@@ -72,7 +72,8 @@ def known(given: object, names: Collection[str], path: Path) -> Mapping[str, Any
             hint = f".{nearest(name, names)}"
             expected = f"left out: the names here are {list(names)[:20]}"
             found = f"{given[name]!r:.60}{hint}"
-            raise RecordError(expected, found, (*path, name), "extra_forbidden")
+            short = name[:60] if isinstance(name, str) else name
+            raise RecordError(expected, found, (*path, short), "extra_forbidden")
     return given
 
 

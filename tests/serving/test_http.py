@@ -120,6 +120,18 @@ def test_a_wrong_column_is_a_422_that_names_it(
     assert set(error) == {"type", "loc", "msg"}
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("\ud800", "\\ud800"), ("x" * 999, "x" * 60)]
+)
+def test_a_name_that_cannot_be_said_is_said_another_way(
+    table: str, name: str, shown: str
+) -> None:
+    status, answer = ask(f"{table}/answer", GOOD | {name: 1})
+    (error,) = answer["detail"]
+    assert (status, error["loc"]) == (422, ["body", shown])
+    assert len(error["msg"]) < 300
+
+
 def test_a_wrong_step_is_named_by_its_place(whole: str, cheap: Pair) -> None:
     (record,) = raw(cheap[0].schema, several(1))
     record["events"]["txn"]["values"][3] = [1.0, 2.0]
