@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ple_study import metrics
 from ple_study.batch import Batch, Model, ModelSpec, Output, Rows, tree_map
-from ple_study.data.checks import check_inputs
 from ple_study.data.loader import Scaler
 from ple_study.names import nearest
 from ple_study.objective.evidence import Opinion, opinion
@@ -35,8 +34,7 @@ class Fitted:
     ``history`` has an entry an epoch: ``epoch`` (from one), ``train`` (raw loss by
     task), ``val`` (by task: raw ``loss`` and every metric) and ``score``. ``run`` is
     what was asked for, as JSON values. Batches and rows are given as the study has
-    them, unscaled; answers are on the CPU. Raises ValueError, wherever a model is
-    asked, for no rows and for such as a ``Study`` of its schema refuses.
+    them, unscaled; answers are on the CPU.
     """
 
     model: Model
@@ -68,7 +66,7 @@ class Fitted:
 
     def output(self, batch: Batch) -> Output:
         """Logits, gate weights, expert outputs and evidence."""
-        outputs = list(self._answers(Rows(batch, {})))
+        outputs = list(infer(self.model, batch, self.scaler))
         weights = zip(*(o.weights for o in outputs), strict=True)
         experts = zip(*(o.experts for o in outputs), strict=True)
         return Output(
@@ -80,7 +78,7 @@ class Fitted:
 
     def predict(self, batch: Batch) -> Logits:
         """Probabilities by task; of a regression, the value itself."""
-        logits = join([o.logits for o in self._answers(Rows(batch, {}))])
+        logits = join([o.logits for o in infer(self.model, batch, self.scaler)])
         return probabilities(self.schema.tasks, logits)
 
     def uncertainty(self, batch: Batch) -> dict[str, Opinion]:
@@ -92,23 +90,19 @@ class Fitted:
             raise ValueError(
                 "Uncertainty needs evidential=EvidentialSpec(). Found a spec without."
             )
-        found = join([o.evidence for o in self._answers(Rows(batch, {}))])
+        found = join([o.evidence for o in infer(self.model, batch, self.scaler)])
         return {name: opinion(self.schema.task(name), e) for name, e in found.items()}
 
     def evaluate(self, rows: Rows) -> dict[str, dict[str, float]]:
         """Every metric of every task on these rows."""
-        logits = join([o.logits for o in self._answers(rows)])
+        logits = join([o.logits for o in infer(self.model, rows.batch, self.scaler)])
         return metrics.evaluate(self.schema, logits, rows.labels)
-
-    def _answers(self, rows: Rows) -> Iterator[Output]:
-        if not len(rows):
-            raise ValueError("A model answers at least one row. Found an empty batch.")
-        check_inputs(self.schema, rows)
-        return infer(self.model, rows.batch, self.scaler)
 
 
 def infer(model: Model, batch: Batch, scaler: Scaler | None = None) -> Iterator[Output]:
     """The answers to ``CHUNK`` rows at a time, on the model's device, in eval mode."""
+    if not len(batch):
+        raise ValueError("A model answers at least one row. Found an empty batch.")
     device = next(model.parameters()).device
     training = model.training
     model.eval()

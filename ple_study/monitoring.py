@@ -18,6 +18,7 @@ import pandas as pd
 from torch import Tensor
 
 from ple_study.batch import Batch
+from ple_study.data.checks import check_batch, check_shapes
 from ple_study.drift import Counts, Edges, chance, counts, holm, quantile_edges
 from ple_study.drift import stability_index as index_of
 from ple_study.fitted import Fitted
@@ -84,7 +85,7 @@ class Monitor:
 
         The rows should be none that the model was trained on: of those it is surer.
         """
-        _check_rows(batch, bins)
+        _check_rows(fitted, batch, bins)
         output = fitted.output(batch)
         centres, found = [block.mean(0) for block in output.experts], {}
         for place, values in signals_of(fitted, batch, output, centres):
@@ -94,7 +95,7 @@ class Monitor:
 
     def check(self, batch: Batch, *, alpha: float = 0.01, least: float = 0.1) -> Report:
         """Raises ValueError for a batch of another schema or of fewer than ten rows."""
-        _check_rows(batch, 10)
+        _check_rows(self.fitted, batch, 10)
         output = self.fitted.output(batch)
         rows = []
         for place, values in signals_of(self.fitted, batch, output, self.centres):
@@ -115,8 +116,10 @@ def _ratio(now: float, before: float) -> float:
     return math.inf if now > DEAD else 0.0
 
 
-def _check_rows(batch: Batch, least: int) -> None:
+def _check_rows(fitted: Fitted, batch: Batch, least: int) -> None:
     if len(batch) < least:
         raise ValueError(
             f"A distribution needs {least} rows or more. Found {len(batch)}."
         )
+    check_batch(fitted.schema, batch)
+    check_shapes(fitted.schema, batch)

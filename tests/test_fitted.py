@@ -80,26 +80,6 @@ def test_no_row_gets_no_answer(fitted):
         fitted.predict(nobody)
 
 
-@pytest.mark.plain
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda b: {"numeric": b.numeric.double()}, "Numeric columns are float32"),
-        (lambda b: {"numeric": b.numeric / 0}, "Numeric columns must be finite"),
-        (lambda b: {"numeric": b.numeric[:, 1:]}, "The schema has .* Found"),
-        (lambda b: {"categorical": b.categorical + 99}, "Codes of .* must lie in"),
-        (lambda b: {"categorical": b.categorical[:3]}, "need 9 rows.*'batch.categ.*3"),
-        (lambda _: {"clusters": torch.full((9, 2), 0.5)}, "The schema promises"),
-    ],
-)
-def test_rows_that_a_study_refuses_are_refused(fitted, change, message):
-    batch = mixed(rows=9).rows.batch
-    wrong = replace(batch, **change(batch))
-    for ask in (fitted.predict, fitted.output):
-        with pytest.raises(ValueError, match=message):
-            ask(wrong)
-
-
 def test_numbers_are_scaled_as_in_training(fitted):
     batch = mixed(rows=BATCH).rows.batch
     moved = replace(batch, numeric=batch.numeric * 3 + 7)

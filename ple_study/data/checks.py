@@ -29,14 +29,6 @@ def check_split(split: Mapping[str, Tensor], size: int) -> None:
         raise ValueError(f"The split names rows outside 0..{size - 1}. Found {ends}.")
 
 
-def check_inputs(schema: Schema, rows: Rows) -> None:
-    """What a model reads: axes and lengths, columns, and what the schema promises."""
-    check_lengths(schema, rows)
-    check_batch(schema, rows.batch)
-    check_shapes(schema, rows.batch)
-    check_real(rows.batch)
-
-
 def check_lengths(schema: Schema, rows: Rows) -> None:
     of_rows.check_axes(rows)
     unknown = sorted(set(rows.weights) - set(schema.task_names))

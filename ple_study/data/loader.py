@@ -14,8 +14,11 @@ from torch import Tensor
 from ple_study.batch import Batch, Diagrams, Events, Rows
 from ple_study.data.checks import (
     SPLITS,
-    check_inputs,
+    check_batch,
     check_labels,
+    check_lengths,
+    check_real,
+    check_shapes,
     check_split,
     check_weights,
 )
@@ -36,8 +39,11 @@ class Study:
 
     def __post_init__(self) -> None:
         check_split(self.split, len(self.rows))
-        check_inputs(self.schema, self.rows)
+        check_lengths(self.schema, self.rows)
         check_weights(self.rows.weights)
+        check_batch(self.schema, self.rows.batch)
+        check_shapes(self.schema, self.rows.batch)
+        check_real(self.rows.batch)
         for task in self.schema.tasks:
             check_labels(task, self.rows.labels, self.split["train"])
 
