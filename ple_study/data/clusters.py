@@ -1,6 +1,6 @@
 """A Gaussian mixture over customers: what share of each cluster a customer has.
 
-Clusters are learnt from the rows handed to ``fit``, the training ones. EM for mixtures
+Clusters are learned from the rows handed to ``fit``, the training ones. EM for mixtures
 with full covariances: Dempster, Laird and Rubin (1977), as scikit-learn runs it.
 """
 

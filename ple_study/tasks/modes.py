@@ -67,8 +67,8 @@ class ModesSpec:
 class ModeRouter(nn.Module):
     """SiLU(LayerNorm(W_m s_m + b_m)) of mode m, handed to the tasks of that mode.
 
-    A row of ``states`` that is not finite says that the customer has none in that mode;
-    he gets the mode's learned vector, which starts at zero.
+    A row of ``states`` that is not finite says that the customer has none in that mode
+    and gets the mode's learned vector, which starts at zero.
     """
 
     def __init__(self, states: int, routes: Sequence[int], spec: ModesSpec) -> None:

@@ -1,7 +1,7 @@
 """Six coordinates of an event, and the units in which the population varies.
 
 Log-amount, the category's percentile rank, sine and cosine of the day of the week, sine
-and cosine of the hour. What is learnt, is learnt from the training customers.
+and cosine of the hour. What is learned, is learned from the training customers.
 """
 
 from dataclasses import dataclass

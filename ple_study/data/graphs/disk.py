@@ -1,7 +1,7 @@
 """A tree laid into the Poincare disk: the root at the centre, every level further out.
 
 The disk is the Poincare ball of Nickel and Kiela (2017) in two dimensions. The layout
-is computed and not learnt, so it is the same each time.
+is computed and not learned, so it is the same each time.
 """
 
 import numpy as np

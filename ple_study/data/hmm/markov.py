@@ -1,7 +1,7 @@
 """The recursions of a hidden Markov chain, over many customers at once, in logs.
 
 Arrays are time first: ``[time, batch, state]``. A step without an observation has
-log emission 0: the chain moves on, nothing is learnt. ``begun`` is true from a
+log emission 0: the chain moves on, nothing is learned. ``begun`` is true from a
 customer's first observation on; what comes before is padding, and ``start`` is the
 chain's distribution at that first observation.
 

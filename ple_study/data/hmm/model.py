@@ -1,7 +1,7 @@
 """A Gaussian hidden Markov model, fitted by EM on many customers' series at once.
 
 Each customer is a sequence of its own: no step of one follows a step of another.
-Parameters are learnt from the customers handed to ``fit``, the training ones.
+Parameters are learned from the customers handed to ``fit``, the training ones.
 Baum et al. (1970), "A maximization technique occurring in the statistical analysis of
 probabilistic functions of Markov chains"; Rabiner (1989) for the notation.
 """

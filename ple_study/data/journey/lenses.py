@@ -1,7 +1,7 @@
 """The households through the other lenses: shape, states, clusters, graph and tree.
 
-Whatever is learnt (units and ranks of the clouds, hidden Markov models, clusters, and
-places in graph and tree) is learnt from what was known at the training cut-offs, and
+Whatever is learned (units and ranks of the clouds, hidden Markov models, clusters, and
+places in graph and tree) is learned from what was known at the training cut-offs, and
 read off each row's own past.
 """
 
@@ -24,7 +24,7 @@ from ple_study.names import one_of
 
 Lens = Literal["diagrams", "states", "clusters", "vectors"]
 LENSES: tuple[Lens, ...] = get_args(Lens)
-CLUSTERED = ("rfm",)  # feature groups: 35 columns on how lately, how often, how much
+CLUSTERED = ("rfm",)  # feature groups: 37 columns on how lately, how often, how much
 
 
 def check_lenses(lenses: Collection[str]) -> None:

@@ -1,6 +1,6 @@
 """Where a household stands in the graph of what it buys, and in the tree of products.
 
-Both are learnt from the purchases before the first training cut-off, and a row is then
+Both are learned from the purchases before the first training cut-off, and a row is then
 placed by its own 180 days: no row finds an edge that its own future made.
 """
 

@@ -20,7 +20,7 @@ from ple_study.data.retail.kinds import Kinds
 
 ORIGIN = pd.Timestamp("2009-11-29")
 STOP = 741  # the day after the last
-LEARNT = 260  # kinds are learnt before this day, the first cut-off
+LEARNT = 260  # kinds are learned before this day, the first cut-off
 PRODUCT = r"\d{5}"  # what a product's code begins with; postage, fees, tests do not
 FIRST = ("stamp", "day", "hour", "household", "country")
 SERVICES = ("23444", "23574")  # next-day carriage and packing, coded like products

@@ -53,7 +53,7 @@ class Bank:
     study's size.
 
     num_customers: customer i is the same in a bank of any number, and so is what is
-    learnt for all: it comes from the training customers of the first 2,000, drawn also
+    learned for all: it comes from the training customers of the first 2,000, drawn also
     where the bank is smaller.
     size: ``study`` has the thread's widths, ``small`` about a tenth of the columns
     and merchants, and a quarter of the rest or more.

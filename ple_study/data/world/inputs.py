@@ -39,7 +39,7 @@ SHORT, LONG = "short", "long"
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is learnt from training customers, once for the whole bank."""
+    """What is learned from training customers, once for the whole bank."""
 
     scales: Mapping[str, Scale]
     modes: Mapping[str, FittedHMM]

@@ -1,6 +1,6 @@
 """Where customers stand in the graph of payments and in the tree of merchants.
 
-Both are learnt offline, from training customers; whoever comes is then placed by what
+Both are learned offline, from training customers; whoever comes is then placed by what
 she paid. The graph is of the days that the payments' series shows, and tells which
 brands she likes; the tree is of the days before them, and tells which categories.
 """

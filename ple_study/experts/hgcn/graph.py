@@ -156,7 +156,7 @@ class FittedHGCN(NamedTuple):
 class UnifiedHGCN:
     """Merchants, their hierarchy and their co-visits, laid into one ball.
 
-    A node starts as ``dim`` numbers that are learnt with the layers; all are trained on
+    A node starts as ``dim`` numbers that are learned with the layers; all are trained on
     Fermi-Dirac links of both kinds of edge, each by its weight.
     """
 
