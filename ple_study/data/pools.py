@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import is_dataclass
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -55,38 +56,36 @@ def _context() -> Any:
 
 
 def by_ray(jobs: Sequence[Job], workers: int, retries: int = 0) -> None:
-    """Do the jobs by so many tasks at once of Ray Data, one a job.
+    """Do the jobs by so many tasks at once of Ray, one a job.
 
     Ray itself tries a task again whose worker died, ``retries`` times. Raises DiedError
     after that, what Ray makes of what a function raises, and ValueError without Ray.
     """
-    ray, data = _ray()
-    data.DataContext.get_current().enable_progress_bars = False
-    held = [ray.put(job) for job in jobs]
-
-    def step(item: dict[str, Any]) -> dict[str, Any]:
-        finish(ray.get(held[item["place"]]))
-        return item
-
-    items = [{"place": place} for place in range(len(jobs))]
-    rows = data.from_items(items, override_num_blocks=len(items))
-    rows = rows.map(step, num_cpus=1, concurrency=workers, max_retries=retries)
+    ray, rest = _ray(), iter(jobs)
+    task = ray.remote(num_cpus=1, max_retries=retries)(finish)
+    running = [task.remote(job) for job in islice(rest, workers)]
     try:
-        rows.materialize()
+        while running:
+            (done,), running = ray.wait(running)
+            ray.get(done)
+            running += [task.remote(job) for job in islice(rest, 1)]
     except ray.exceptions.WorkerCrashedError as error:
         raise DiedError(str(error)) from None
+    finally:
+        for left in running:
+            ray.cancel(left, force=True)
 
 
-def _ray() -> tuple[Any, Any]:
+def _ray() -> Any:
     try:
-        ray, data = import_module("ray"), import_module("ray.data")
+        ray = import_module("ray")
     except ImportError:
         raise ValueError(
             'backend="ray" needs Ray: pip install "ple-study[scale]". Found none.'
         ) from None
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
-    return ray, data
+    return ray
 
 
 def finish(job: Job) -> None:

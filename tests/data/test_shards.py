@@ -69,7 +69,6 @@ def test_the_results_are_those_of_a_loop(tmp_path, workers):
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
-@pytest.mark.filterwarnings("ignore")
 def test_ray_writes_the_same(tmp_path):
     import ray
 

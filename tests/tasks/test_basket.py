@@ -298,3 +298,10 @@ def test_dropout_is_for_training_alone(form: str) -> None:
     model.eval()
     one, other = (model(inputs, clusters) for _ in range(2))
     assert all(map(torch.equal, one, other))
+
+
+def test_a_task_alone_may_have_a_head_a_cluster() -> None:
+    spec = BasketSpec(form="per_cluster", encoder=NORMED, dim=DIM)
+    model, x = spec.build(TASKS[:1], DIM_IN, CLUSTERS), torch.randn(BATCH, DIM_IN)
+    even = torch.full((BATCH, CLUSTERS), 1 / CLUSTERS)
+    close(model([x]), model([x], even), within=1e-6)

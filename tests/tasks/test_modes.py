@@ -181,6 +181,14 @@ def test_a_tasks_mode_is_its_own_or_its_groups_or_the_fallback(
     assert spec.build(SCHEMA).routes == [spec.names.index(m) for m in modes.split()]
 
 
+def test_a_spec_is_a_value() -> None:
+    assert hash(ModesSpec()) == hash(ModesSpec())
+    assert {ModesSpec(), ModesSpec(), ModesSpec(dim=8)} == {
+        ModesSpec(),
+        ModesSpec(dim=8),
+    }
+
+
 def test_modes_are_counted_in_the_order_of_their_names() -> None:
     turned = ("behavior", "lifecycle", "journey")
     assert ModesSpec(names=turned).build(SCHEMA).routes == [0, 2, 0, 1, 0]

@@ -118,6 +118,25 @@ def test_half_precision_keeps_the_deviation_of_a_large_label() -> None:
     assert len(found.unique()) > 4 * BATCH
 
 
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.0, 3.0), (5.0, 1.0)])
+def test_a_regression_answers_in_the_unit_of_its_label(scale: tuple) -> None:
+    states = [torch.randn(BATCH, DIM_IN)]
+    plain, scaled = (
+        Towers([TaskSpec(name="sum", kind="regression", scale=unit)], DIM_IN, SPEC)
+        for unit in ((0.0, 1.0), scale)
+    )
+    scaled.load_state_dict(plain.state_dict())
+    usual, strays = scale
+    torch.testing.assert_close(
+        scaled(states)["sum"], usual + strays * plain(states)["sum"]
+    )
+
+
+def test_keys_begin_about_as_long_as_one() -> None:
+    lengths = Similarity(DIM_IN, 200, 50).keys.norm(dim=1)
+    assert 0.9 < lengths.mean() < 1.1
+
+
 def test_a_contrastive_task_may_have_any_name() -> None:
     tasks = [
         TaskSpec(name=name, kind="contrastive", classes=3) for name in ("items", "a.b")

@@ -1,6 +1,7 @@
 """What one task tells another, against loops in float64, and what that can do."""
 
 from collections.abc import Sequence
+from dataclasses import FrozenInstanceError
 from itertools import compress
 
 import pytest
@@ -225,3 +226,9 @@ def test_a_state_survives_a_file(method: str, init: str) -> None:
     assert not torch.equal(other(inputs)["e"], model(inputs)["e"])
     other.load_state_dict(model.state_dict())
     assert all(map(torch.equal, other(inputs).values(), model(inputs).values()))
+
+
+def test_a_spec_is_a_value() -> None:
+    assert hash(TransferSpec()) == hash(TransferSpec())
+    with pytest.raises(FrozenInstanceError):
+        TransferSpec().detach = True  # type: ignore[misc]

@@ -156,8 +156,8 @@ class FittedHGCN(NamedTuple):
 class UnifiedHGCN:
     """Merchants, their hierarchy and their co-visits, laid into one ball.
 
-    A node starts as ``dim`` numbers that are learned with the layers; all are trained on
-    Fermi-Dirac links of both kinds of edge, each by its weight.
+    A node starts as ``dim`` numbers that are learned with the layers; all are trained
+    on Fermi-Dirac links of both kinds of edge, each by its weight.
     """
 
     dim: int = 8
