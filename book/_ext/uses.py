@@ -1,16 +1,14 @@
-"""The directive `uses`: which chapters import which module of the library."""
+"""The directive `uses`: which chapters use which module of the library."""
 
 import ast
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from mentions import PACKAGE, Chapter, Library, cells
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-PACKAGE = "ple_study"
 
 
 def modules(root: Path) -> list[str]:
@@ -33,24 +31,21 @@ def defines(path: Path) -> bool:
     return any(not node.name.startswith("_") for node in own)
 
 
-def imports(notebook: Path) -> Iterator[str]:
-    """Name what the cells of a notebook import, dotted."""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        for node in ast.walk(ast.parse("".join(cell["source"]))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                yield node.module
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            elif isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
+def used(notebook: Path, library: Library) -> set[str]:
+    """Name the modules that hold what a notebook's code names."""
+    stored = json.loads(notebook.read_text(encoding="utf-8"))
+    code = [source for source, _ in cells(stored, "code")]
+    chapter = Chapter.of(library, code)
+    names = {one.name for source in code for one in chapter.cell(source)}
+    return {n if n in library.modules else n.rpartition(".")[0] for n in names}
 
 
-def table(notebooks: list[Path], known: list[str]) -> list[str]:
-    """Write the table, a row for each module that some chapter imports."""
-    found = {path.stem: set(imports(path)) for path in notebooks}
+def table(notebooks: list[Path], root: Path) -> list[str]:
+    """Write the table, a row for each module of which some chapter names a part."""
+    library = Library.read(root)
+    found = {path.stem: used(path, library) for path in notebooks}
     lines = ["| Module | Chapters |", "| --- | --- |"]
-    for module in known:
+    for module in modules(root):
         chapters = [name for name, names in found.items() if module in names]
         if chapters:
             links = ", ".join(f"{{doc}}`{name}`" for name in chapters)
@@ -59,7 +54,7 @@ def table(notebooks: list[Path], known: list[str]) -> list[str]:
 
 
 class Uses(SphinxDirective):
-    """Chapters that are part of the book, and what they import."""
+    """Chapters that are part of the book, and what they use."""
 
     def run(self) -> list[nodes.Node]:
         """Answer the table, in the markup of the page that asks for it."""
@@ -68,7 +63,7 @@ class Uses(SphinxDirective):
         notebooks = sorted(path for path in docs if path.suffix == ".ipynb")
         for notebook in notebooks:
             self.env.note_dependency(str(notebook))
-        lines = table(notebooks, modules(book.parent))
+        lines = table(notebooks, book.parent)
         node = nodes.container()
         self.state.nested_parse(StringList(lines), self.content_offset, node)
         return node.children
