@@ -48,6 +48,11 @@ def test_no_task_is_refused(spec):
         spec.build([])
 
 
+def test_a_weighting_says_what_each_task_adds():
+    with pytest.raises(TypeError, match=r"abstract method.* '?terms'?"):
+        Weighting(TASKS)
+
+
 def test_fixed_is_the_weighted_sum():
     found = losses(2.0, 3.0, 5.0)
     total = FixedWeightingSpec().build(TASKS)(found)
