@@ -95,8 +95,8 @@ class Diagrams(Movable):
 class Batch(Movable):
     """A batch of customers: everything that a model may look at, and no label.
 
-    ``vectors`` were made of a customer elsewhere, as his place in a graph was; there,
-    and in a mode of ``states``, a row of NaN says that he has none.
+    ``vectors`` were made of a customer elsewhere, as her place in a graph was; there,
+    and in a mode of ``states``, a row of NaN says that she has none.
     """
 
     numeric: Float[Tensor, "batch numeric"]

@@ -5,7 +5,7 @@
     closeness(task, fitted.predict(batch)[task.name], other[task.name])
     students.fidelity(fitted, shifted(fitted, batch, "spending"))
 
-No label is needed: what is measured is agreement with a teacher, not how good he is.
+No label is needed: what is measured is agreement with a teacher, not how good it is.
 """
 
 from dataclasses import replace

@@ -24,7 +24,7 @@ read_once = cache(Library.read)
 
 
 def hidden(node: nodes.Node) -> bool:
-    """Whether a reader must open something before he sees this."""
+    """Whether a reader must open something before seeing this."""
     while node is not None:
         classes = node.get("classes", []) if isinstance(node, nodes.Element) else []
         if {"tag_hide-input", "tag_hide-cell", "dropdown"} & set(classes):

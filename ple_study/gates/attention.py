@@ -32,7 +32,7 @@ class CGCAttentionSpec:
     prior: what is added at the start to the score of an expert that the task names in
     ``TaskSpec.experts``, and taken from that of any other. A task that names none
     starts even. Zero is no prior, and less than zero a wrong one.
-    missing: whether an expert that has nothing to read of a customer is left out of his
+    missing: whether an expert that has nothing to read of a customer is left out of her
     softmax ("mask"), or heard with its learned "default".
     entropy: weight of the term that keeps a gate open. It pays for the mean entropy of
     the weights, in nats; or, where ``entropy_floor`` is above zero, it charges what is

@@ -1,9 +1,9 @@
 """What a model answers where some of its experts are not heard.
 
 An expert that is not heard says, instead of its block, the mean of what it says of the
-customers of a background. All else is the customer's own and stays: his columns, which
+customers of a background. All else is the customer's own and stays: her columns, which
 stage 1's private experts read, hidden states, cluster, and ``present``, so that an
-expert that has nothing to read of him is as absent from every coalition as it was.
+expert that has nothing to read of her is as absent from every coalition as it was.
 """
 
 from collections.abc import Callable, Iterator, Sequence

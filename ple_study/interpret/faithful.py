@@ -62,7 +62,7 @@ class Deletion(NamedTuple):
     """Mean loss when experts fall silent one after the other, none of them first.
 
     most: those of the largest share first; least: the other way round; random: each
-    customer in an order of his own. NaN for a task that no row observed. All three
+    customer in an order of her own. NaN for a task that no row observed. All three
     begin and end alike: nobody removed, and all.
     """
 

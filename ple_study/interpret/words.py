@@ -1,10 +1,10 @@
-"""One answer to one customer in words that one may read to him.
+"""One answer to one customer in words that one may read to her.
 
     found = contributions(fitted, batch, background)
     print(sentence(found, 0, "churn", wording=Wording(name="leaving within 30 days")))
 
 The text says what the model answers and what moves it, and never why a customer does
-what he does. Probabilities are told as they are with nobody heard and with all; what a
+what she does. Probabilities are told as they are with nobody heard and with all; what a
 single source does to one is told as its share of all pushes, which are log-odds and no
 percentage points.
 """

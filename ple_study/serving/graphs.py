@@ -89,7 +89,7 @@ class Contributions(Answers):
     """The same, and the leave-one-out contribution of each expert to each task.
 
     Every customer is asked E + 1 times: without each of E experts, whose block is the
-    mean of what it says of ``background``, and as he is (``interpret.coalitions``).
+    mean of what it says of ``background``, and as she is (``interpret.coalitions``).
     """
 
     def __init__(self, fitted: Fitted, background: Batch) -> None:

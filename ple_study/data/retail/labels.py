@@ -13,7 +13,7 @@ PRODUCTS = 200
 
 
 def cvr(view: View) -> Array:
-    """1 where a product is bought that the shop has had for 28 days and he has not."""
+    """1 where a product is bought that the shop has had for 28 days and she has not."""
     cutoff, size = view.past.stop, view.past.size
     lines = Window(view.past.purchases, 0, cutoff).lines
     first = lines.drop_duplicates("product")

@@ -2,7 +2,7 @@
 
 Names, groups, kinds and weights are the thread's, as for the households, whose
 functions are used wherever a task means the same. Five tasks are absent. ctr: nothing
-is shown or mailed to a customer that he could answer. life_stage: no survey. channel:
+is shown or mailed to a customer that she could answer. life_stage: no survey. channel:
 one shop on one channel. uplift and category_uplift: nothing was given at random.
 """
 
@@ -29,7 +29,7 @@ def consumption_cycle(view: View) -> Array:
 LABELS = (
     _THEIRS["cvr"]._replace(
         words="buys, in the next 28 days, a product that the shop first sold in the 28 "
-        "days before the cut-off and that he did not buy in the 180 days before",
+        "days before the cut-off and that she did not buy in the 180 days before",
         raw=labels.cvr,
     ),
     _THEIRS["engagement"],

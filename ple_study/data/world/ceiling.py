@@ -5,7 +5,7 @@
     metrics.evaluate(bank.schema, best_logits(bank), bank.study().rows.labels)
 
 Whoever knows the hidden factors, the regime and the cluster of a customer still does
-not know the noise in his scores, and what that leaves open of a label is known exactly.
+not know the noise in her scores, and what that leaves open of a label is known exactly.
 """
 
 from dataclasses import replace

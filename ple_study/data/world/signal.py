@@ -55,7 +55,7 @@ def signal(
     firsts = [task.lenses[0] for task in tasks(CATEGORIES * size.brands)]
     turn = [(-1) ** firsts[:row].count(name) for row, name in enumerate(firsts)]
     angle = np.array(turn) * np.arccos(correlation) / 2
-    # What keeps a customer is what does not drive him away.
+    # What keeps a customer is what does not drive her away.
     angle[[task.spec.name for task in table].index("retention")] += np.pi
     return Signal(table, part * shares, part * context, noise, angle)
 

@@ -82,7 +82,7 @@ def hierarchy(
 
     node: where each merchant of the visits stands in the tree; 0, the root, where it is
     not known. A visit weighs ``amount exp(-(today - day) / 180)``; where a customer is
-    in a ball is Einstein's midpoint of where he went. NaN throughout for a customer
+    in a ball is Einstein's midpoint of where she went. NaN throughout for a customer
     whose visits to known merchants weigh nothing, or who has none.
 
     Raises ValueError for a visit on the day ``today`` or later, for other places than
@@ -95,7 +95,7 @@ def hierarchy(
     first, second, own = (seen.at(nodes) for nodes in (*over, np.arange(len(tree))))
     top, below = (midpoint(plane, tensor(part), ONE) for part in (first, second))
     lately = midpoint(plane, tensor(seen.lately().at(over[0])), ONE)
-    # Who was nowhere lately is where he always is.
+    # Who was nowhere lately is where she always is.
     lately = torch.where(lately.isnan(), top, lately)
     numbers = [
         *(midpoint(learned, tensor(part), c) for part in (first, own)),
@@ -141,7 +141,7 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _spread(weights: sparse.csr_array, middle: Tensor, plane: Tensor) -> Tensor:
-    """The mean distance of where a customer went from his midpoint."""
+    """The mean distance of where a customer went from her midpoint."""
     shares = mean_rows(weights).tocoo()
     row, at = (torch.from_numpy(part).long() for part in shares.coords)
     far = _distance(plane[at], middle[row]) * torch.from_numpy(shares.data)

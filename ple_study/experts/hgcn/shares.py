@@ -77,8 +77,8 @@ class Shares:
 
 def habits(seen: Shares) -> Float[np.ndarray, "customer 4"]:
     """Of each customer: distinct nodes (``log(1 + n) / log 501``), the share of visits
-    to where he had been, ``exp(-age / 180)`` of the last one, and Gini's coefficient of
-    what he spent by node. Zeros for a customer without a visit."""
+    to where she had been, ``exp(-age / 180)`` of the last one, and Gini's coefficient
+    of what she spent by node. Zeros for a customer without a visit."""
     times = seen.sums(seen.node, np.ones(len(seen.node)))
     distinct, events = np.diff(times.indptr), times.sum(axis=1)
     again = 1 - distinct / np.maximum(events, 1)

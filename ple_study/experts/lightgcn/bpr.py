@@ -1,4 +1,4 @@
-"""Bayesian personalised ranking: what a customer visited stands above what he did not.
+"""Bayesian personalised ranking: what a customer visited stands above what she did not.
 
 Rendle et al. (UAI 2009), as He et al. use it to train LightGCN (SIGIR 2020, equation
 15). Negatives are drawn exactly, by rank, so none is ever a visit that is known.
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 class Triples(NamedTuple):
-    """Customers, a merchant that each visited, and one that he did not."""
+    """Customers, a merchant that each visited, and one that she did not."""
 
     customer: Int[Tensor, " triple"]
     visited: Int[Tensor, " triple"]
@@ -29,7 +29,7 @@ class Visited:
     """Who visited what, ready to draw triples from.
 
     weights: CSR; each entry is a visit, whatever its weight. Raises ValueError where no
-    customer has both a merchant that he visited and one that he did not.
+    customer has both a merchant that she visited and one that she did not.
     """
 
     def __init__(self, weights: Float[Tensor, "customer merchant"]) -> None:
@@ -46,15 +46,15 @@ class Visited:
             )
         owner = torch.arange(len(self.degree)).repeat_interleave(self.degree)
         place = torch.arange(len(self.merchant)) - self.start[owner]
-        # How many merchants that he did not visit stand before each that he did.
+        # How many merchants that she did not visit stand before each that she did.
         self.before = owner * (self.num_merchants + 1) + self.merchant - place
 
     def draw(self, number: int, draw: torch.Generator) -> Triples:
-        """Customers evenly; of each, one of his merchants and one of the rest, evenly.
+        """Customers evenly; of each, one of her merchants and one of the rest, evenly.
 
         The rest are all others, those that nobody visited among them.
 
-        The r-th merchant that he did not visit has the number r plus how many that he
+        The r-th merchant that she did not visit has the number r plus how many that she
         did visit stand before it.
         """
         which = torch.randint(len(self.customers), (number,), generator=draw)

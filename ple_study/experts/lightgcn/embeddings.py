@@ -16,7 +16,7 @@ TINY = 1e-300  # where a degree is zero, and so is what it divides
 class FittedLightGCN:
     """Embeddings of a trained graph; NaN throughout for who has no edge in it.
 
-    through: by merchant, what he hands to a customer who visits him: layers 0 to L - 1
+    through: by merchant, what it hands to a customer who visits it: layers 0 to L - 1
     summed and divided by L + 1. degree: the sum of each merchant's weights.
     """
 
@@ -49,7 +49,7 @@ class FittedLightGCN:
         shares = self.through / self.degree.clamp_min(TINY).sqrt()[:, None]
         met = torch.from_numpy(visits @ (seen[:, None] * shares).numpy())
         total = torch.from_numpy(visits @ seen.numpy())
-        # 0 / 0 is NaN: he has none.
+        # 0 / 0 is NaN: she has none.
         return (met / total.sqrt()[:, None]).to(self.through.dtype)
 
 

@@ -1,7 +1,7 @@
 """Who buys where others buy: embeddings of a bipartite graph, and the expert on them.
 
 He et al., LightGCN (SIGIR 2020). The graph is trained offline, ``LightGCN``; each
-customer's embedding travels in his batch, and ``LightGCNExpert`` refines it online.
+customer's embedding travels in her batch, and ``LightGCNExpert`` refines it online.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ class LightGCN:
         """Train on how much each customer bought where (CSR); the paper's are ones.
 
         Raises ValueError for a weight that is not positive, and where no customer has
-        both a merchant that he visited and one that he did not.
+        both a merchant that she visited and one that she did not.
         """
         passes = list(islice(self.passes(weights), self.epochs))
         losses = tuple(epoch.loss for epoch in passes)

@@ -27,7 +27,7 @@ ALONE = (128, 96, 64)  # widths of the path that reads statistics alone
 
 
 class PersLay(Expert):
-    """What shape a customer's behaviour has: [batch, dim] from his diagrams.
+    """What shape a customer's behaviour has: [batch, dim] from her diagrams.
 
     Each block reads one homology of one diagram (``Block``); the blocks side by side,
     and with ``statistics`` 32 numbers made of that vector, go through one hidden layer.

@@ -36,7 +36,7 @@ SIZE = 70
 def features(
     whole: Mapping[str, Diagrams], recent: Mapping[str, Diagrams]
 ) -> Float[Tensor, "batch 70"]:
-    """All numbers of each customer, float32; a row of NaN where he has no point at all.
+    """All numbers of each customer, float32; a row of NaN where she has no point.
 
     ``whole`` and ``recent`` are named ``short`` and ``long``. The source's two scopes,
     global and local, are read as these two; it does not define them. Raises ValueError

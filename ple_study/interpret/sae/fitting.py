@@ -53,9 +53,9 @@ def fit_sae(
     """Fit an autoencoder in float32 to the experts' blocks, or to what is one block.
 
     Nothing that made the blocks learns, whether or not gradients are on, and the
-    caller's random numbers stay his own. The blocks are standardised first, so that
-    b_pre = 0, where it starts, is the mean of the rows. With "relu" and no ``l1`` the
-    biases start where k latents a row are on, and after every step
+    caller's random numbers stay as they were. The blocks are standardised first, so
+    that b_pre = 0, where it starts, is the mean of the rows. With "relu" and no ``l1``
+    the biases start where k latents a row are on, and after every step
     log l1 += 0.02 min(1, max(-1, log(L0 / k))).
 
     A latent is dead when it has not been on for ``window`` rows, by default as many
