@@ -4,7 +4,12 @@
 seed with the same settings, and prints the test accuracy beside that of the nearest
 neighbour under dynamic time warping; and CfC cells on the cheetah of the LTC paper.
 Answers are added to ``benchmarks/results/series.json`` as they come. The classifier
-trains for a fixed number of updates, the cell keeps its best ones by validation.
+trains for a fixed number of updates and sees each series begin a little earlier or
+later, louder or softer, and with noise; the cell keeps its best updates by validation.
+
+That recipe was chosen on training series alone, by five folds and one seed: without it,
+and with 300 updates, the folds had 0.86 on GunPoint and 0.80 on BasicMotions, with it
+0.94 and 0.95.
 """
 
 import argparse
@@ -31,7 +36,8 @@ NEIGHBOUR = {  # 1-NN with dynamic time warping, published by the archives
     "BasicMotions": 0.975,
     "JapaneseVowels": 0.942,
 }
-WIDTH, UPDATES, BATCH, RATE, DECAY, DROPOUT = 64, 300, 32, 2e-3, 1e-2, 0.2
+WIDTH, UPDATES, BATCH, RATE, DECAY, DROPOUT = 64, 900, 32, 2e-3, 1e-2, 0.2
+STRAY = 0.1  # of a series: how far it may begin elsewhere, of its size and its noise
 
 
 def padded(series: list[Tensor], steps: int) -> Events:
@@ -48,6 +54,19 @@ def batch_of(events: Events) -> Batch:
     rows = len(events.mask)
     codes = torch.zeros(rows, 0, dtype=torch.int64)
     return Batch(torch.zeros(rows, 0), codes, events={"series": events})
+
+
+def strayed(events: Events, draw: torch.Generator) -> Events:
+    """The same series, begun at another time, of another size and with noise."""
+    rows, steps, channels = events.values.shape
+    most = int(STRAY * steps)
+    by = torch.randint(-most, most + 1, (rows, 1), generator=draw)
+    first = events.mask.int().argmax(1, keepdim=True)
+    at = torch.maximum(torch.arange(steps) + by, first).clamp(max=steps - 1)
+    moved = events.values.gather(1, at[..., None].expand(-1, -1, channels))
+    size = 1 + STRAY * torch.randn(rows, 1, channels, generator=draw)
+    noise = STRAY * torch.randn(moved.shape, generator=draw)
+    return Events((size * moved + noise) * events.mask[..., None], events.mask)
 
 
 def shuffled(rows: int, size: int, draw: torch.Generator) -> Iterator[Tensor]:
@@ -108,14 +127,16 @@ def accuracy(name: str, seed: int) -> float:
     spec = StreamSpec(channels=channels, width=WIDTH, dropout=DROPOUT)
     expert = TemporalExpert({"series": spec})
     model = nn.ModuleList([expert, nn.Linear(expert.dim, len(study.classes.unique()))])
-    rows = shuffled(len(study.classes), BATCH, torch.Generator().manual_seed(seed))
+    draw = torch.Generator().manual_seed(seed)
+    rows = shuffled(len(study.classes), BATCH, draw)
 
     def scores(events: Events) -> Tensor:
         return model[1](expert(batch_of(events)))
 
     def loss() -> Tensor:
         some = next(rows)
-        return F.cross_entropy(scores(study.train.rows(some)), study.classes[some])
+        seen = strayed(study.train.rows(some), draw)
+        return F.cross_entropy(scores(seen), study.classes[some])
 
     for _ in descend(list(model.parameters()), loss, UPDATES, RATE):
         pass
