@@ -32,8 +32,8 @@ def publish(
 
     ``model.onnx`` answers; scaling is in its graph, and so is what evidential heads
     think. ``schema.json`` says what a record holds, vocabularies included, and what
-    each output is. With ``background``, unscaled customers such as the training part, or of
-    a streamed study some thousand of its rows, ``explain.onnx`` also tells what each
+    each output is. With ``background``, unscaled customers such as the training part,
+    or some thousand rows of a streamed study, ``explain.onnx`` also tells what each
     expert of a heterogeneous model contributes:
     ``contributions(fitted, batch, background, readout="loo")``. Without it a model that
     has gates is explained by their weights. What a service wrote there before is
