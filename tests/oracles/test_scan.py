@@ -20,9 +20,9 @@ def close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
 
 
 def parts(time: int, dtype: torch.dtype) -> list[Tensor]:
-    """Inputs, decays, B and C of two heads; steps as a trained block takes them."""
+    """Inputs, decays, B, C and strengths of two heads, as a trained block has them."""
     draw = torch.Generator().manual_seed(0)
-    shapes = (2, 6), (2,), (STATE,), (STATE,)
+    shapes = (2, 6), (2,), (STATE,), (STATE,), (2,)
     made = [torch.randn(BATCH, time, *s, generator=draw).double() for s in shapes]
     made[1] = -made[1].exp() * 0.3
     return [part.to(dtype).requires_grad_() for part in made]

@@ -61,7 +61,7 @@ class HeadScan(nn.Module):
         delta = F.softplus(raw + self.bias) * mask[..., None]
         heads = x.view(*x.shape[:2], self.heads, x.shape[2] // self.heads)
         decay = -delta * self.log_rate.exp()
-        y = chunked_scan(delta[..., None] * heads, decay, write, read)
+        y = chunked_scan(heads, decay, write, read, delta)
         return (y + self.skip[:, None] * heads).flatten(2)
 
 

@@ -1,10 +1,10 @@
 """The selective scan: a linear memory that decides at every step what to keep.
 
 Every customer's state is written with B_t, read with C_t and fades in between:
-h_t = exp(a_t) h_{t-1} + B_t x_t and y_t = C_t h_t, with a_t <= 0. A step with a_t = 0
-and x_t = 0 is an exact no-op, so padding costs nothing and changes nothing. Gu and Dao
-(2023), "Mamba", for a decay a channel and state; Dao and Gu (2024), "Transformers are
-SSMs", section 6, for one decay a head and the form in chunks.
+h_t = exp(a_t) h_{t-1} + d_t B_t x_t and y_t = C_t h_t, with a_t <= 0 and the strength
+d_t. A step with a_t = 0 and d_t = 0 is an exact no-op, so padding changes nothing.
+Gu and Dao (2023), "Mamba", for a decay a channel and state; Dao and Gu (2024),
+"Transformers are SSMs", section 6, for one decay a head and the form in chunks.
 """
 
 import math
@@ -15,7 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ple_study.experts.temporal.chunks import scan_by_products
 from ple_study.experts.temporal.recurrence import recurrence
+from ple_study.experts.temporal.slices import scan_by_slices
 
 CHUNK = 20  # steps, at most; of 12, 18, 20, 30 and 36 the fastest on a CPU
 
@@ -37,10 +39,15 @@ def scan_step(
 
 
 def recurrent_scan(
-    inputs: Inputs, log_decay: Decays, write: States, read: States
+    inputs: Inputs,
+    log_decay: Decays,
+    write: States,
+    read: States,
+    strength: Decays | None = None,
 ) -> Inputs:
     """y_t = C_t h_t, one step after the other: the definition, and the slow way."""
     batch, _, head, dim = inputs.shape
+    inputs = inputs if strength is None else strength[..., None] * inputs
     state, answers = inputs.new_zeros(batch, head, write.shape[2], dim), []
     steps = (part.unbind(1) for part in (inputs, log_decay, write, read))
     for x, a, b, c in zip(*steps, strict=True):
@@ -49,63 +56,38 @@ def recurrent_scan(
     return torch.stack(answers, dim=1)
 
 
-def segment_sums(
-    steps: Float[Tensor, "*axes time"],
-) -> Float[Tensor, "*axes time time"]:
-    """S_ij = sum_{j<k<=i} a_k: the log of what fades from step j to i; -inf for i < j.
-
-    Each is a sum of its own steps. As a difference of two running sums it would drown
-    in their rounding where steps are large, and the exponential of what lies above the
-    diagonal would overflow; so both are masked, before the sum and before exp.
-    """
-    time = steps.shape[-1]
-    after = torch.ones(time, time, dtype=torch.bool, device=steps.device).tril(-1)
-    each = steps[..., :, None].expand(*steps.shape, time)
-    sums = each.masked_fill(~after, 0.0).cumsum(-2)
-    return sums.masked_fill_(after.mT, -torch.inf)
-
-
 def chunked_scan(
     inputs: Inputs,
     log_decay: Decays,
     write: States,
     read: States,
+    strength: Decays | None = None,
+    *,
     chunk: int = CHUNK,
 ) -> Inputs:
-    """What ``recurrent_scan`` answers, as products of matrices.
-
-    Within a chunk, y = (C B^T * exp(S)) x with the segment sums S; between chunks the
-    state at a chunk's end is handed on, itself by segment sums over chunks. Needs
-    T * chunk numbers a head, where a scan that keeps its states needs T * state * dim.
-    """
-    batch, time = inputs.shape[:2]
-    count = math.ceil(time / chunk)
-    length = math.ceil(time / count)
-    front = count * length - time  # no-ops before the first step
-    x, a, b, c = (
-        F.pad(part, (0, 0) * (part.ndim - 2) + (front, 0)).reshape(
-            batch, count, length, *part.shape[2:]
-        )
-        for part in (inputs, log_decay, write, read)
+    """What ``recurrent_scan`` answers, as products of matrices."""
+    time = inputs.shape[1]
+    strength = torch.ones_like(log_decay) if strength is None else strength
+    x, a, d, b, c = (
+        _chunks(part, math.ceil(time / chunk))
+        for part in (inputs, log_decay, strength, write, read)
     )
-    x, a = x.transpose(2, 3), a.transpose(2, 3)  # batch chunk head step
-    fade = segment_sums(a).exp_()  # in place: the largest tensor here
-    within = ((c @ b.mT)[:, :, None] * fade) @ x
-    ends = b.mT[:, :, None] @ (x * fade[..., -1, :, None])
-    before = _handed_on(ends, a.sum(-1))
-    since = a.cumsum(-1).exp()[..., None]
-    answer = within + (c[:, :, None] * since) @ before
-    return answer.transpose(2, 3).flatten(1, 2)[:, front:]
+    x, a, d = (part.transpose(2, 3) for part in (x, a, d))  # batch chunk head time
+    compiled = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
+    sliced = inputs.device.type == "cpu" and not compiled
+    answer = (scan_by_slices if sliced else scan_by_products)(x, a, d, b, c)
+    answer = answer.transpose(2, 3).flatten(1, 2)
+    # A slice of all would cost a gradient of zeros.
+    return answer if answer.shape[1] == time else answer[:, -time:]
 
 
-def _handed_on(
-    ends: Float[Tensor, "batch chunk head state dim"],
-    log_decay: Float[Tensor, "batch chunk head"],
-) -> Float[Tensor, "batch chunk head state dim"]:
-    """The state before each chunk, of what each chunk adds and how it fades."""
-    fade = segment_sums(log_decay.mT).exp()[:, :, :-1]  # by the end of chunk i of j's
-    before = torch.einsum("bhij,bjhnd->bihnd", fade, ends)
-    return F.pad(before, (0, 0) * 3 + (1, 0))
+def _chunks(part: Tensor, count: int) -> Tensor:
+    """[batch, time, ...] to [batch, chunk, time, ...], no-ops before the first step."""
+    length = math.ceil(part.shape[1] / count)
+    front = count * length - part.shape[1]
+    if front:
+        part = F.pad(part, (0, 0) * (part.ndim - 2) + (front, 0))
+    return part.reshape(part.shape[0], count, length, *part.shape[2:])
 
 
 def channel_scan(

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from ple_study.experts.temporal.chunks import segment_sums
 from ple_study.experts.temporal.selective_scan import (
     channel_scan,
     chunked_scan,
     recurrent_scan,
     scan_step,
-    segment_sums,
 )
 from tests.sizes import BATCH
 
@@ -25,13 +25,14 @@ def steps(time: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
         return torch.randn(BATCH, time, *shape, generator=draw, dtype=torch.float64)
 
     parts = normal(HEADS, WIDTH), -normal(HEADS).exp(), normal(STATE), normal(STATE)
+    parts += (normal(HEADS),)  # strengths
     return [part.to(dtype).requires_grad_() for part in parts]
 
 
 @pytest.mark.parametrize(("time", "chunk"), [(1, 4), (4, 4), (11, 4), (37, 36), (9, 1)])
 def test_chunks_answer_what_the_recurrence_does(time: int, chunk: int) -> None:
     parts = steps(time)
-    found, wanted = chunked_scan(*parts, chunk), recurrent_scan(*parts)
+    found, wanted = chunked_scan(*parts, chunk=chunk), recurrent_scan(*parts)
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
     weight = torch.randn(found.shape, dtype=torch.float64)
     grads = [torch.autograd.grad((weight * y).sum(), parts) for y in (found, wanted)]
@@ -39,7 +40,7 @@ def test_chunks_answer_what_the_recurrence_does(time: int, chunk: int) -> None:
 
 
 def test_the_recurrence_by_hand() -> None:
-    one = torch.ones(1, 3, 1, 1)
+    one, half = torch.ones(1, 3, 1, 1), torch.full((1, 3, 1), 0.5)
     decay = torch.tensor([0.0, math.log(0.5), math.log(0.25)]).view(1, 3, 1)
     write = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1)
     read = torch.tensor([1.0, 1.0, 10.0]).view(1, 3, 1)
@@ -47,6 +48,8 @@ def test_the_recurrence_by_hand() -> None:
     for scan in (recurrent_scan, chunked_scan):
         found = scan(one, decay, write, read).flatten()
         torch.testing.assert_close(found, torch.tensor([1.0, 2.5, 36.25]))
+        weaker = scan(one, decay, write, read, half).flatten()
+        torch.testing.assert_close(weaker, found / 2)
     state = scan_step(
         torch.full((1, 1, 1, 1), 2.5), one[:, 0], decay[:, 2], write[:, 2]
     )
@@ -72,20 +75,31 @@ def test_large_steps_stay_finite(size: float) -> None:
     parts = steps(40, torch.float32)
     with torch.no_grad():
         parts[1][:, ::3] *= size
-    found, wanted = chunked_scan(*parts, 20), recurrent_scan(*parts)
+    found, wanted = chunked_scan(*parts, chunk=20), recurrent_scan(*parts)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     found.sum().backward()
     assert all(part.grad.isfinite().all() for part in parts)
+
+
+def test_an_infinite_decay_forgets_everything() -> None:
+    parts = steps(9)
+    with torch.no_grad():
+        parts[1][:, 4] = -torch.inf
+    found, wanted = chunked_scan(*parts, chunk=4), recurrent_scan(*parts)
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+    slope = torch.autograd.grad(found.sum(), parts[1])[0]
+    assert slope.isfinite().all()
+    assert (slope[:, 4] == 0).all()
 
 
 def test_a_step_without_decay_and_input_is_no_step() -> None:
     with torch.no_grad():
         parts = steps(9)
         wider = [torch.cat([p[:, :4], p[:, 2:5], p[:, 4:]], 1) for p in parts]
-        for part in wider[:2]:  # inputs and decays
+        for part in (wider[1], wider[4]):  # decays and strengths
             part[:, 4:7] = 0
-        found = chunked_scan(*wider, 5)
-        wanted = chunked_scan(*parts, 5)
+        found = chunked_scan(*wider, chunk=5)
+        wanted = chunked_scan(*parts, chunk=5)
     kept = found[:, [0, 1, 2, 3, 7, 8, 9, 10, 11]]
     torch.testing.assert_close(kept, wanted, atol=1e-12, rtol=1e-12)
 
@@ -97,7 +111,7 @@ def test_no_step_sees_a_later_one() -> None:
             p + 5 * (torch.arange(13) >= 8).view(13, *[1] * (p.ndim - 2)) for p in parts
         ]
         later[1] = later[1].clamp(max=0)
-        found, wanted = chunked_scan(*later, 4), chunked_scan(*parts, 4)
+        found, wanted = chunked_scan(*later, chunk=4), chunked_scan(*parts, chunk=4)
     torch.testing.assert_close(found[:, :8], wanted[:, :8], atol=1e-12, rtol=1e-12)
     assert (found[:, 8:] != wanted[:, 8:]).any(0).all()
 
@@ -122,7 +136,7 @@ def test_a_decay_a_channel_by_its_formula() -> None:
 
 
 def test_both_scans_are_one_where_a_head_has_one_decay() -> None:
-    x, _, b, c = steps(10)
+    x, _, b, c, _ = steps(10)
     delta, a = torch.rand(BATCH, 10, HEADS).double(), -torch.rand(HEADS).double()
     per_channel = channel_scan(
         x.flatten(2),
@@ -131,5 +145,5 @@ def test_both_scans_are_one_where_a_head_has_one_decay() -> None:
         b,
         c,
     )
-    per_head = chunked_scan(delta[..., None] * x, delta * a, b, c)
+    per_head = chunked_scan(x, delta * a, b, c, delta)
     torch.testing.assert_close(per_channel, per_head.flatten(2), atol=1e-12, rtol=1e-12)
