@@ -2,11 +2,13 @@
 
 As in PersLay's section 4: the signature of node i at time t is
 sum_k exp(-t lambda_k) psi_k(i)^2 over the normalised Laplacian, and its extended
-persistence on the graph has four parts, Ord0, Rel1, Ext0 and Ext1.
+persistence on the graph has four parts, Ord0, Rel1, Ext0 and Ext1. The paper reads two
+things more of a graph: the eigenvalues lambda_k, and the deciles of the signature.
 """
 
 import os
 import tarfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -24,30 +26,37 @@ PARTS = ("Ord0", "Rel1", "Ext0", "Ext1")
 Bars = list[np.ndarray]
 
 
-def graphs(name: str) -> tuple[dict[str, Diagrams], Tensor]:
-    """By part and time one diagram a graph, and the graphs' classes."""
+def matrices(name: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Adjacency and class of each graph of a set."""
     file = Path(os.environ["PLE_STUDY_DATA"]) / "perslay_graphs" / f"{name}.tar.gz"
-    bars: dict[str, Bars] = {f"{p} {t}": [] for t in NAMES[name] for p in PARTS}
-    labels = []
     with tarfile.open(file) as packed:
         members = [m for m in packed.getmembers() if m.name.endswith(".mat")]
         for member in sorted(members, key=lambda m: m.name):
             content = packed.extractfile(member)
             assert content is not None
-            edges = loadmat(BytesIO(content.read()))["A"].astype(np.float64)
             words = member.name.split("_")
-            labels.append(int(words[words.index("lb") + 1]))
-            for when in NAMES[name]:
-                found = extended(edges, signature(edges, when))
-                for part, rows in zip(PARTS, found, strict=True):
-                    bars[f"{part} {when}"].append(rows)
+            label = int(words[words.index("lb") + 1])
+            yield loadmat(BytesIO(content.read()))["A"].astype(np.float64), label
+
+
+def graphs(name: str) -> tuple[dict[str, Diagrams], Tensor, Tensor]:
+    """By part and time one diagram a graph, the graphs' spectra, and their classes."""
+    bars: dict[str, Bars] = {f"{p} {t}": [] for t in NAMES[name] for p in PARTS}
+    labels, spectra = [], []
+    for edges, label in matrices(name):
+        labels.append(label)
+        values, vectors = np.linalg.eigh(laplacian(edges, normed=True))
+        heights = {t: vectors**2 @ np.exp(-t * values) for t in NAMES[name]}
+        for when, height in heights.items():
+            for part, rows in zip(PARTS, extended(edges, height), strict=True):
+                bars[f"{part} {when}"].append(rows)
+        deciles = [np.quantile(h, np.linspace(0, 1, 11)) for h in heights.values()]
+        spectra.append((values, np.concatenate(deciles)))
+    size = max(len(values) for values, _ in spectra)
+    beside = [np.r_[np.pad(v, (0, size - len(v))), more] for v, more in spectra]
     _, classes = np.unique(labels, return_inverse=True)
-    return {key: padded(rows) for key, rows in bars.items()}, torch.tensor(classes)
-
-
-def signature(edges: np.ndarray, when: float) -> np.ndarray:
-    values, vectors = np.linalg.eigh(laplacian(edges, normed=True))
-    return vectors**2 @ np.exp(-when * values)
+    read = {key: padded(rows) for key, rows in bars.items()}
+    return read, torch.from_numpy(np.stack(beside)).float(), torch.tensor(classes)
 
 
 def extended(edges: np.ndarray, heights: np.ndarray) -> Bars:
