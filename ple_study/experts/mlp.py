@@ -125,12 +125,10 @@ class ParallelMLP(nn.Module):
         self, inputs: Tensor | Lanes
     ) -> list[Float[Tensor, "batch {self.dim}"]]:
         linears = cast(list[ParallelLinear], list(self.layers))
-        norms = [list(depth.children()) for depth in self.norms]
         if linears and run_together(linears[0].weight, inputs):
             x = inputs if isinstance(inputs, Tensor) else torch.stack(list(inputs))
-            for linear, row in zip(linears, norms, strict=True):
-                x = self._activate(self._normalise(linear.together(x), row))
-            return list(x.unbind())
+            return self.after(linears[0].together(x))
+        norms = [list(depth.children()) for depth in self.norms]
         lanes = [inputs] * self.lanes if isinstance(inputs, Tensor) else list(inputs)
         maps = [linear.maps() for linear in linears]
         # Lane after lane, what a layer has just written is still in the cache.
@@ -143,6 +141,17 @@ class ParallelMLP(nn.Module):
             x = norms[depth][lane](maps[depth][lane](lanes[lane]))
             lanes[lane] = self._activate(x)
         return lanes
+
+    def after(
+        self, first: Float[Tensor, "lanes batch _"]
+    ) -> list[Float[Tensor, "batch {self.dim}"]]:
+        """What all lanes answer, of what their first linear maps do; it is used up."""
+        x = first
+        linears = cast(list[ParallelLinear], list(self.layers))
+        for depth, (linear, row) in enumerate(zip(linears, self.norms, strict=True)):
+            x = linear.together(x) if depth else x
+            x = self._activate(self._normalise(x, list(row.children())))
+        return list(x.unbind())
 
     def lane(
         self,
@@ -173,6 +182,29 @@ class ParallelMLP(nn.Module):
         # Only relu keeps no input for its gradient, so only it may overwrite.
         x = F.relu(x, inplace=True) if self.spec.activation == "relu" else F.silu(x)
         return F.dropout(x, self.spec.dropout, self.training)
+
+
+def at_once(
+    inputs: Float[Tensor, "batch dim_in"],
+    mlps: Sequence[ParallelMLP],
+    *further: tuple[Tensor, Tensor],
+) -> tuple[list[Float[Tensor, "batch dim"]], list[Float[Tensor, "batch _"]]]:
+    """What all lanes answer, and further linear maps (weight, bias) of the same input.
+
+    The first map of all is one product, so the input's gradient is one product too.
+    """
+    layers = [cast(ParallelLinear, mlp.layers[0]) for mlp in mlps]
+    maps = [(one.weight.flatten(0, 1), one.bias.flatten()) for one in layers]
+    weights, biases = zip(*maps, *further, strict=True)
+    wide = F.linear(inputs, torch.cat(weights), torch.cat(biases))
+    # Each part is used up by itself, which safe views of one tensor do not allow.
+    sizes = [len(weight) for weight in weights]
+    parts = torch.unsafe_split_with_sizes(wide, sizes, dim=1)
+    answers: list[Tensor] = []
+    for mlp, part in zip(mlps, parts, strict=False):
+        first = part.view(len(part), mlp.lanes, -1)
+        answers += mlp.after(first.transpose(0, 1))
+    return answers, list(parts[len(mlps) :])
 
 
 def side_by_side(

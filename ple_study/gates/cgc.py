@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ple_study.experts.mlp import Lanes, MLPSpec, ParallelMLP, side_by_side
+from ple_study.experts.mlp import (
+    Lanes,
+    MLPSpec,
+    ParallelMLP,
+    at_once,
+    run_together,
+    side_by_side,
+)
 from ple_study.gates.gate import Gate, Mixture
 from ple_study.gates.routing import SOFTMAX, GateSpec
 
@@ -64,6 +71,9 @@ class CGCLayer(nn.Module):
 
         ``read`` is what the gates decide by, if not the blocks that they weigh.
         """
+        if isinstance(inputs, Tensor) and self._one_product(inputs):
+            experts, (mapped,) = at_once(inputs, self._made(), self.gate.map())
+            return self.gate.after(mapped, torch.stack(experts, dim=1)), experts
         own: Tensor | Lanes = inputs
         all_read = heard = inputs
         if not isinstance(inputs, Tensor):
@@ -81,3 +91,13 @@ class CGCLayer(nn.Module):
             tables.append(torch.stack(others, dim=1))
         table = torch.cat(tables, dim=1) if self.adapters else tables[0]
         return self.gate(heard, table), experts
+
+    def _made(self) -> list[ParallelMLP]:
+        return [mlp for mlp in (self.private, self.shared) if mlp.lanes]
+
+    def _one_product(self, inputs: Tensor) -> bool:
+        """Whether experts and gates are fastest with one first product for all."""
+        made = [] if self.adapters else self._made()
+        first = [mlp.layers[0].get_parameter("weight") for mlp in made if mlp.spec.dims]
+        together = [run_together(weight, inputs) for weight in first]
+        return len(made) == len(together) > 0 and all(together)

@@ -78,25 +78,42 @@ class Gate(Freezable):
         self.register_buffer("listener", whose, persistent=False)
         self.register_buffer("place", which, persistent=False)
 
-    def scores(self, inputs: Tensor | Lanes) -> Float[Tensor, "slot batch"]:
-        """The logits of all listeners' slots, numbered through."""
+    def map(self) -> tuple[Float[Tensor, "slot dim_in"], Float[Tensor, " slot"]]:
+        """Weight and bias of the linear map before the norm."""
         weight, bias = self.linear.weight, self.linear.bias
         if self.spec.scaled:
             weight = weight.shape[1] ** -0.5 * weight
+        return weight, weight.new_zeros(len(weight)) if bias is None else bias
+
+    def scores(self, inputs: Tensor | Lanes) -> Float[Tensor, "slot batch"]:
+        """The logits of all listeners' slots, numbered through."""
+        weight, bias = self.map()
         if isinstance(inputs, Tensor):
             rows = weight @ inputs.T
         else:
             parts = torch.split(weight, self.counts)
             rows = torch.cat([w @ x.T for w, x in zip(parts, inputs, strict=True)])
-        rows = rows if bias is None else rows + bias[:, None]
-        return rows if self.norm is None else self.norm(rows.T).T
+        rows = rows if self.linear.bias is None else rows + bias[:, None]
+        return self._normalised(rows)
 
     def forward(self, inputs: Tensor | Lanes, experts: Tensor | Lanes) -> Mixture:
-        scores = self._by_listener(self.scores(inputs))
+        return self._answer(self.scores(inputs), experts)
+
+    def after(self, mapped: Float[Tensor, "batch slot"], experts: Tensor) -> Mixture:
+        """The same, of what ``map`` makes of the input."""
+        return self._answer(self._normalised(mapped.T), experts)
+
+    def _answer(self, rows: Tensor, experts: Tensor | Lanes) -> Mixture:
+        scores = self._by_listener(rows)
         weights = [w.T for part in scores for w in self.spec.weights(part).unbind()]
         slots = self.get_buffer("listener"), self.get_buffer("place")
         mixed = mix(weights, experts, *slots)
         return Mixture(mixed, weights, self._penalty(scores))
+
+    def _normalised(
+        self, rows: Float[Tensor, "slot batch"]
+    ) -> Float[Tensor, "slot batch"]:
+        return rows if self.norm is None else self.norm(rows.T).T
 
     def _by_listener(
         self, rows: Float[Tensor, "_ batch"]
