@@ -202,7 +202,7 @@ def at_once(
     parts = torch.unsafe_split_with_sizes(wide, sizes, dim=1)
     answers: list[Tensor] = []
     for mlp, part in zip(mlps, parts, strict=False):
-        first = part.view(len(part), mlp.lanes, -1)
+        first = part.view(part.shape[0], mlp.lanes, -1)
         answers += mlp.after(first.transpose(0, 1))
     return answers, list(parts[len(mlps) :])
 

@@ -82,3 +82,14 @@ def test_a_frozen_gate_beside_learning_experts() -> None:
 def test_wide_experts_and_no_experts_stay_apart(dims: tuple[int, ...]) -> None:
     made = CGCLayer(WIDE, (1, 1), 1, MLPSpec(dims=dims))
     assert not made._one_product(torch.randn(BATCH, WIDE))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("spec", SPECS)
+def test_it_exports_for_any_number_of_customers(spec: str) -> None:
+    made, x = layer(spec, (2, 1), 2, True).eval(), torch.randn(BATCH, WIDE).double()
+    batch = torch.export.Dim("batch")
+    with torch.no_grad():
+        program = torch.export.export(made, (x,), dynamic_shapes=({0: batch},))
+        for rows in (x, torch.randn(1, WIDE).double(), torch.randn(9, WIDE).double()):
+            torch.testing.assert_close(program.module()(rows), made(rows))
