@@ -24,7 +24,6 @@ from ple_study.experts.temporal.chunks import (
 
 SLICE = 400_000  # numbers of the inputs in a slice: they and their products fit
 
-Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 Chunks = Float[Tensor, "batch chunk head state dim"]
 
 
