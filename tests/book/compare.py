@@ -23,8 +23,8 @@ GEOMETRY = frozenset(
     "cx cy d height points r transform viewBox width x x1 x2 y y1 y2".split()
 )
 ATTRIBUTE = re.compile(r'([\w:.-]+)="([^"]*)"')
-# matplotlib names clip paths and markers by a hash of their content.
-MATPLOTLIB_ID = re.compile(r"\b[a-z][0-9a-f]{10}\b")
+# matplotlib names clip paths, markers and images by a hash of their content.
+MATPLOTLIB_ID = re.compile(r"\b(?:[a-z]|image)[0-9a-f]{10}\b")
 PNG_PREFIX = "data:image/png;base64,"
 
 

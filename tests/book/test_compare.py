@@ -104,7 +104,8 @@ def test_images_are_compared_by_what_is_seen() -> None:
 
 def test_an_image_inside_a_drawing_is_compared_as_an_image() -> None:
     drawings = [
-        f'<svg><image xlink:href="data:image/png;base64,{heatmap(v)}"/></svg>'
+        f'<svg><image id="image{round(100 * v):010x}" '
+        f'xlink:href="data:image/png;base64,{heatmap(v)}"/></svg>'
         for v in (0.50, 0.51, 0.60)
     ]
     assert svg_difference(drawings[0], drawings[1], DEFAULT) is None
