@@ -70,6 +70,9 @@ BREAKS: dict[str, Break] = {
     "above": lambda nb: nb.cells[1].metadata.update(
         tolerance={"atol": 0.2, "why": "training"}
     ),
+    "rtol=0.03 is above": lambda nb: nb.cells[1].metadata.update(
+        tolerance={"rtol": 0.03, "why": "training"}
+    ),
 }
 
 
