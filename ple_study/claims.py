@@ -3,9 +3,13 @@
 A folder holds ``definitions.toml``, written by hand before any run, and ``results/``,
 one file a claim, written by the chapter that measures it. No verdict is ever passed in:
 it follows from the numbers and the bar, and is worked out again whenever it is read.
+
+``PLE_STUDY_CLAIMS`` names another folder for what is recorded: a check that runs the
+chapters again must not change what the ledger says.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -25,6 +29,7 @@ class Ledger:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.results = self.folder / "results"
         path = self.folder / "definitions.toml"
         tables = toml_of(path)
         if "claims" not in tables:
@@ -53,8 +58,8 @@ class Ledger:
             )
         cases = values if isinstance(values, Mapping) else {ONLY: values}
         finding = judge(self.claims[name], cases, given or {})
-        path = self.folder / "results" / f"{name}.json"
-        path.parent.mkdir(exist_ok=True)
+        path = Path(os.environ.get("PLE_STUDY_CLAIMS", self.results)) / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
         draft.write_text(
             json.dumps(as_json(finding), indent=1) + "\n", encoding="utf-8"
@@ -68,7 +73,7 @@ class Ledger:
         Raises ValueError when a definition was changed after its claim was measured,
         and when a result is not what its own numbers say.
         """
-        paths = {name: self.folder / "results" / f"{name}.json" for name in self.claims}
+        paths = {name: self.results / f"{name}.json" for name in self.claims}
         return {
             name: restore(self.claims[name], path.read_text(encoding="utf-8"))
             for name, path in paths.items()

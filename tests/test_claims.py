@@ -144,6 +144,14 @@ def test_noise_in_the_last_digits_changes_no_byte(ledger):
     assert [p.name for p in path.parent.iterdir()] == ["3.json"]
 
 
+def test_a_check_records_elsewhere(ledger, tmp_path, monkeypatch):
+    ledger.record("3", {"usual": LOW, "twins": LOW})
+    monkeypatch.setenv("PLE_STUDY_CLAIMS", str(tmp_path / "a" / "check"))
+    assert ledger.record("3", {"usual": HIGH, "twins": HIGH}).verdict != "holds"
+    assert ledger.findings()["3"].verdict == "holds"
+    assert [p.name for p in (tmp_path / "a" / "check").iterdir()] == ["3.json"]
+
+
 def test_refuted_with_its_argument(ledger):
     finding = ledger.record("1", [0.0, -0.0, 0.0], {"norm": [0.1, 0.2, 0.3]})
     assert repr(finding) == "Claim 1: refuted (0 [0, 0])"

@@ -6,6 +6,9 @@ nbval runs every cell again and compares what it shows. The plugin compares numb
 with a tolerance and figures by their shapes, and closes nbval's silent passes: a cell
 that was never run, that asks to be skipped, or that promised an exception.
 
+What a chapter records for the ledger goes into a folder that is thrown away: the
+ledger is compared as it is on record, whichever chapters ran before it.
+
 A notebook whose data cannot be fetched says so by the tag `needs-data:<folder>` on a
 cell. Where PLE_STUDY_DATA has no such folder it is skipped, unless nothing may be.
 """
@@ -13,6 +16,7 @@ cell. Where PLE_STUDY_DATA has no such folder it is skipped, unless nothing may 
 import os
 from collections import defaultdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from nbval.plugin import IPyNbCell
@@ -48,9 +52,11 @@ def missing_data(notebook) -> str | None:
     return None
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Teach nbval to compare, and fix what every kernel inherits."""
-    os.environ.update(kernel.ENVIRONMENT)
+    recorded = TemporaryDirectory()
+    config.add_cleanup(recorded.cleanup)
+    os.environ.update(kernel.ENVIRONMENT, PLE_STUDY_CLAIMS=recorded.name)
     IPyNbCell.compare_outputs = compare_outputs
 
 

@@ -23,7 +23,7 @@ FORBIDDEN = {
     "clear_output": re.compile(r"clear_output|tqdm\.notebook"),
     "a trailing semicolon": re.compile(r";\s*\Z"),
 }
-CAPS = {"atol": 0.05, "rtol": 0.02, "px": 12}
+CAPS = {"atol": 0.05, "px": 12}
 SHORTEST_ALT = 20
 
 

@@ -26,6 +26,18 @@ GATE = [
     "no:cacheprovider",
 ]
 NUMBER, FIGURE, ERROR = 1, 2, 3
+LEDGER = """\
+from ple_study.claims import Ledger
+
+print(Ledger("claims").record("1", [1.0, {second}]))"""
+CLAIM = """\
+[claims.1]
+statement = "s"
+source = "p"
+chapter = "c"
+measure = "m"
+bar = { words = "above 0", rule = "interval above 0", seeds = 2 }
+"""
 
 
 def change(cell: int, old: str, new: str) -> Callable[[NotebookNode], None]:
@@ -118,6 +130,25 @@ def test_a_notebook_whose_data_are_missing_is_skipped() -> None:
     cell = new_code_cell("load()", metadata={"tags": ["needs-data:no-such-folder"]})
     assert missing_data(new_notebook(cells=[cell])) == "no-such-folder"
     assert missing_data(new_notebook(cells=[new_code_cell("load()")])) is None
+
+
+def test_a_check_records_nothing(tmp_path: Path) -> None:
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "definitions.toml").write_text(CLAIM, encoding="utf-8")
+    path = tmp_path / "chapter.ipynb"
+    cell = new_code_cell(LEDGER.format(second=1.1), id="cell-0")
+    nbformat.write(new_notebook(cells=[cell]), path)
+    refresh(path)
+    result = tmp_path / "claims" / "results" / "1.json"
+    before = result.read_bytes()
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = LEDGER.format(second=1.10001)  # within the tolerance
+    nbformat.write(notebook, path)
+    command = [sys.executable, "-m", "pytest", *GATE, "-q", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    assert result.read_bytes() == before
+    assert list(result.parent.iterdir()) == [result]
 
 
 def test_a_second_run_changes_no_byte(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sphinx.util.docutils import docutils_namespace
 
 from book._ext.verdicts import KINDS, summary, tally
 from ple_study.claims import Ledger
+from tests.book.policy import code_cells, shown
 
 BOOK = Path(__file__).parents[2] / "book"
 CLAIM = """
@@ -67,6 +68,15 @@ def test_every_card_of_the_ledger_asks_for_its_picture():
     asked = re.findall(r"^```\{claim-picture\} (\S+)$", cards, re.MULTILINE)
     headed = re.findall(r"^### Claim (\S+):", cards, re.MULTILINE)
     assert asked == headed == list(Ledger(BOOK / "claims").claims)
+
+
+def test_every_chapter_shows_what_is_on_record():
+    ledger = Ledger(BOOK / "claims")
+    for name, finding in ledger.findings().items():
+        path = BOOK / f"{ledger.claims[name].chapter}.ipynb"
+        cells = code_cells(nbformat.read(path, as_version=4))
+        said = "".join(str(text) for cell in cells for _, text in shown(cell))
+        assert repr(finding) in said, f"{path.name} shows another result: refresh it"
 
 
 def built(tmp_path: Path, name: str) -> tuple[BeautifulSoup, str]:
