@@ -91,8 +91,9 @@ class Gate(Freezable):
         if isinstance(inputs, Tensor):
             rows = weight @ inputs.T
         else:
-            parts = torch.split(weight, self.counts)
-            rows = torch.cat([w @ x.T for w, x in zip(parts, inputs, strict=True)])
+            # Not w @ x.T, whose gradient for an x cut from a table lies in columns.
+            parts = zip(inputs, torch.split(weight, self.counts), strict=True)
+            rows = torch.cat([(x @ w.T).T for x, w in parts])
         rows = rows if self.linear.bias is None else rows + bias[:, None]
         return self._normalised(rows)
 

@@ -88,6 +88,16 @@ def gradients(answer: tuple[list, list], leaves: list[Tensor]) -> tuple[Tensor, 
     return torch.autograd.grad(loss, leaves)
 
 
+def test_the_gradient_of_what_a_gate_reads_lies_in_rows() -> None:
+    """As experts' do: to add rows to columns, and stack them, costs a CPU ten times."""
+    gate, states = Gate(DIM_IN, SLOTS).double(), normal(BATCH, len(SLOTS), DIM_IN)
+    inputs, found = states.unbind(1), []
+    for x in inputs:
+        x.register_hook(lambda grad: found.append(grad.is_contiguous()))
+    torch.cat(gate(inputs, normal(BATCH, EXPERTS, DIM_IN)).mixed).sum().backward()
+    assert found == [True] * len(SLOTS)
+
+
 @pytest.mark.parametrize("listener", range(len(SLOTS)))
 def test_one_listeners_loss_reaches_whom_it_hears(listener: int) -> None:
     gate = Gate(DIM_IN, SLOTS).double()
